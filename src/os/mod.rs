@@ -1,0 +1,30 @@
+//! The only rooms that talk to the kernel. Nothing above this folder names a libc function.
+//!
+//! | file | what it wraps |
+//! |---|---|
+//! | `object` | shared-memory objects: unnamed build, reserve, link, open, unlink |
+//! | `mapping` | mapping an object into the address space |
+//! | `lock` | open-file-description locks, which the kernel drops when their holder dies |
+//! | `futex` | sleeping on a 32-bit word, across processes |
+//! | `barrier` | membarrier: a fence on every other processor, paid by the caller alone |
+//! | `process` | who we are, what time it is, what happens at fork |
+
+pub(crate) mod barrier;
+#[cfg(not(loom))]
+pub(crate) mod futex;
+#[cfg(loom)]
+#[path = "futex_loom.rs"]
+pub(crate) mod futex;
+#[cfg(not(loom))]
+pub(crate) mod lock;
+#[cfg(not(loom))]
+pub(crate) mod mapping;
+#[cfg(not(loom))]
+pub(crate) mod object;
+pub(crate) mod process;
+
+/// Turns the C convention (−1 and errno) into a result.
+#[cfg(not(loom))]
+fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {
+    if result == -1 { Err(std::io::Error::last_os_error()) } else { Ok(result) }
+}

@@ -1,0 +1,296 @@
+//! Shared-memory objects: files of a memory file system.
+//!
+//! An object is built without a name (`O_TMPFILE`), filled, and only then linked to its name, so that nobody ever sees
+//! one half-built. Where unnamed files or `/proc` are missing it gets a temporary name instead.
+
+use std::ffi::CString;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::lock::{self, Bytes, Mode};
+use super::{check, process};
+
+/// Where POSIX shared-memory objects live on Linux.
+const DIRECTORY: &str = "/dev/shm";
+
+/// Names of objects under construction where `O_TMPFILE` is missing; never a legal segment name's start for anybody
+/// who does not mean harm, and removed by the next builder when their own builder is dead.
+pub(crate) const TEMPORARY_PREFIX: &str = ".shmds-build-";
+
+/// The path of the object called `name` (no slashes; the caller has checked).
+pub(crate) fn path_of(name: &str) -> PathBuf {
+    Path::new(DIRECTORY).join(name)
+}
+
+/// What tells one object from another, whatever their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+
+    /// The object a path leads to now, without following a symbolic link. `None` when there is none.
+    pub(crate) fn at(path: &Path) -> io::Result<Option<Self>> {
+        match fs::symlink_metadata(path) {
+            Ok(metadata) => Ok(Some(Self::of(&metadata))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Opens an existing object. Never follows a symbolic link in the last component, never blocks on a FIFO.
+pub(crate) fn open(path: &Path, read_only: bool) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(!read_only)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(path)
+}
+
+/// An object under construction: reserved, but without its name yet.
+pub(crate) struct Unlinked {
+    file: File,
+    /// Set where the object had to be given a temporary name.
+    temporary: Option<Temporary>,
+}
+
+/// A name that goes when this value does.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// How an object is built before it gets its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// Without any name, where the system can; with a temporary one otherwise.
+    Best,
+    /// With a temporary name: what [`Build::Best`] falls back to.
+    #[cfg(test)]
+    Temporary,
+}
+
+impl Unlinked {
+    /// A new object of `size` bytes, every page of which is reserved, with exactly these permission bits and group.
+    pub(crate) fn new(size: u64, mode: u32, group: Option<u32>, build: Build) -> io::Result<Self> {
+        let object = Self::open(build)?;
+        // mkstemp-like creation is subject to umask; the mode asked for is exact.
+        if let Some(group) = group {
+            // SAFETY: a valid descriptor; −1 leaves the owner alone.
+            check(unsafe { libc::fchown(object.file.as_raw_fd(), u32::MAX, group) })?;
+        }
+        object.file.set_permissions(fs::Permissions::from_mode(mode))?;
+        reserve(&object.file, size)?;
+        Ok(object)
+    }
+
+    fn open(build: Build) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).mode(0o600);
+        if build == Build::Best && Path::new("/proc/self/fd").exists() {
+            match options.clone().custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC).open(DIRECTORY) {
+                Ok(file) => return Ok(Self { file, temporary: None }),
+                // The codes a file system without O_TMPFILE answers with.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        remove_dead_temporaries();
+        for _ in 0..100 {
+            let path = Path::new(DIRECTORY).join(format!("{TEMPORARY_PREFIX}{}-{}", process::pid(), process::now()));
+            let file = options.clone().create_new(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(&path)?;
+            let object = Self { file, temporary: Some(Temporary(path)) };
+            let locked = lock::try_lock(object.file.as_fd(), BUILDER, Mode::Exclusive)?;
+            // Between creation and this lock, a cleaner may have taken us for dead. Then it has the file, and we begin anew.
+            if locked && object.file.metadata()?.nlink() != 0 {
+                return Ok(object);
+            }
+        }
+        Err(io::Error::from_raw_os_error(libc::EAGAIN))
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Another description of the object, as [`reopen`] makes.
+    pub(crate) fn reopen(&self) -> io::Result<File> {
+        reopen(&self.file, self.temporary.as_ref().map_or(Path::new(""), |temporary| &temporary.0), false)
+    }
+
+    /// Gives the object its name. `AlreadyExists` when the name is taken; the object is then gone.
+    pub(crate) fn link(self, path: &Path) -> io::Result<()> {
+        let from = match &self.temporary {
+            Some(temporary) => temporary.0.clone(),
+            None => PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd())),
+        };
+        let (from, to) = (c_path(&from)?, c_path(path)?);
+        // SAFETY: both are NUL-terminated strings. AT_SYMLINK_FOLLOW leads from /proc/self/fd to the file itself.
+        check(unsafe {
+            libc::linkat(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::AT_SYMLINK_FOLLOW)
+        })?;
+        Ok(())
+    }
+}
+
+/// The byte a builder of a temporarily named object holds while it lives: beyond all bytes a segment uses.
+const BUILDER: Bytes = Bytes { start: 1 << 20, len: 1 };
+
+/// Removes temporary objects whose builder is dead. Best effort: what cannot be opened is not ours to judge.
+fn remove_dead_temporaries() {
+    let Ok(entries) = fs::read_dir(DIRECTORY) else { return };
+    for entry in entries.flatten() {
+        if !entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
+            continue;
+        }
+        let Ok(file) = open(&entry.path(), false) else { continue };
+        if lock::try_lock(file.as_fd(), BUILDER, Mode::Exclusive).unwrap_or(false) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Reserves every page now: a full file system is an error here and never a SIGBUS at some later store.
+fn reserve(file: &File, size: u64) -> io::Result<()> {
+    let length = libc::off_t::try_from(size).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+    if let Some(free) = free_bytes(file)
+        && size > free
+    {
+        // Asked first, because reserving until it fails would push the machine into memory pressure.
+        return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+    }
+    // A signal makes the kernel give up and undo; the limit is for a process drowned in signals.
+    for _ in 0..1000 {
+        // SAFETY: a valid descriptor.
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) } {
+            0 => return Ok(()),
+            libc::EINTR => {}
+            errno => return Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+    Err(io::Error::from_raw_os_error(libc::EINTR))
+}
+
+fn free_bytes(file: &File) -> Option<u64> {
+    // SAFETY: statvfs is plain data, and the descriptor is valid.
+    let mut info: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    check(unsafe { libc::fstatvfs(file.as_raw_fd(), &mut info) }).ok()?;
+    // A file system without a limit reports zero blocks.
+    (info.f_blocks != 0).then(|| info.f_bavail.saturating_mul(info.f_frsize))
+}
+
+/// How much room the shared-memory file system has left, where it says.
+pub(crate) fn free_space() -> Option<u64> {
+    free_bytes(&File::open(DIRECTORY).ok()?)
+}
+
+/// Removes a name. True when it was there.
+pub(crate) fn unlink(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Another open file description of the same object, which holds no locks.
+pub(crate) fn reopen(file: &File, path: &Path, read_only: bool) -> io::Result<File> {
+    let identity = Identity::of(&file.metadata()?);
+    let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let fresh = OpenOptions::new()
+        .read(true)
+        .write(!read_only)
+        .custom_flags(libc::O_CLOEXEC)
+        .open(by_descriptor)
+        .or_else(|_| open(path, read_only))?;
+    if Identity::of(&fresh.metadata()?) != identity {
+        return Err(io::Error::from_raw_os_error(libc::ESTALE));
+    }
+    Ok(fresh)
+}
+
+/// Puts another description in the place of `file`'s, keeping the descriptor's number, and needing no new one. What a forked
+/// child does first: the description it inherited carries its parent's locks, and keeps them alive.
+pub(crate) fn replace(file: &File, other: &File) {
+    // SAFETY: both descriptors are valid; dup3 replaces the second at once.
+    unsafe { libc::dup3(other.as_raw_fd(), file.as_raw_fd(), libc::O_CLOEXEC) };
+}
+
+/// A description of nothing.
+pub(crate) fn nothing() -> io::Result<File> {
+    File::open("/dev/null")
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unique(what: &str) -> PathBuf {
+        path_of(&format!("shmds-object-{what}-{}", process::pid()))
+    }
+
+    fn temporaries() -> Vec<PathBuf> {
+        let ours = format!("{TEMPORARY_PREFIX}{}-", process::pid());
+        let entries = fs::read_dir(DIRECTORY).unwrap().flatten().map(|entry| entry.path());
+        entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(&ours)).collect()
+    }
+
+    #[test]
+    fn both_ways_of_building_give_the_same_object() {
+        for build in [Build::Best, Build::Temporary] {
+            let path = unique(&format!("{build:?}"));
+            let object = Unlinked::new(8192, 0o640, None, build).unwrap();
+            assert_eq!(Identity::at(&path).unwrap(), None);
+            let file = object.reopen().unwrap();
+            object.link(&path).unwrap();
+            let metadata = file.metadata().unwrap();
+            assert_eq!((metadata.len(), metadata.mode() & 0o7777, metadata.nlink()), (8192, 0o640, 1), "{build:?}");
+            assert_eq!(Identity::at(&path).unwrap(), Some(Identity::of(&metadata)));
+
+            let second = Unlinked::new(4096, 0o600, None, build).unwrap();
+            assert_eq!(second.link(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert!(unlink(&path).unwrap());
+            assert!(!unlink(&path).unwrap());
+        }
+        assert_eq!(temporaries(), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn dead_builders_leave_nothing_and_living_ones_keep_theirs() {
+        let dead = Path::new(DIRECTORY).join(format!("{TEMPORARY_PREFIX}0-{}", process::now()));
+        File::create(&dead).unwrap();
+        let living = Unlinked::new(4096, 0o600, None, Build::Temporary).unwrap();
+        let other = Unlinked::new(4096, 0o600, None, Build::Temporary).unwrap();
+        assert!(!dead.exists());
+        let path = unique("living");
+        living.link(&path).unwrap();
+        assert!(unlink(&path).unwrap());
+        drop(other);
+    }
+
+    #[test]
+    fn more_than_there_is_room_for_is_refused_before_anything_is_taken() {
+        // Not a little more than is free: somebody may give it back meanwhile, and then it would all be taken.
+        for size in [1 << 50, i64::MAX as u64] {
+            let Err(error) = Unlinked::new(size, 0o600, None, Build::Best) else { panic!("{size}") };
+            assert!(matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EFBIG)), "{error}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Who we are, what time it is, and what happens at fork.
+
+/// Nanoseconds of a clock that never jumps (CLOCK_MONOTONIC), the same in every process of this machine.
+#[cfg(not(loom))]
+pub(crate) fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live timespec; CLOCK_MONOTONIC always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Time stands still in a model.
+#[cfg(loom)]
+pub(crate) fn now() -> u64 {
+    0
+}
+
+/// The instant `timeout` from now; saturates to `u64::MAX`, which means never.
+pub(crate) fn deadline(timeout: std::time::Duration) -> u64 {
+    match u64::try_from(timeout.as_nanos()) {
+        Ok(0) => 0,
+        Ok(nanos) => now().saturating_add(nanos),
+        Err(_) => u64::MAX,
+    }
+}
+
+#[cfg(not(loom))]
+mod real {
+    use std::time::Duration;
+
+    pub(crate) fn pid() -> u32 {
+        std::process::id()
+    }
+
+    pub(crate) fn effective_uid() -> u32 {
+        // SAFETY: geteuid has no preconditions.
+        unsafe { libc::geteuid() }
+    }
+
+    pub(crate) fn page_size() -> usize {
+        // SAFETY: sysconf has no preconditions.
+        let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        usize::try_from(size).unwrap_or(4096)
+    }
+
+    pub(crate) fn sleep(duration: Duration) {
+        std::thread::sleep(duration);
+    }
+
+    /// The first 15 bytes of this thread's command name, NUL-padded: for people reading a list of participants.
+    pub(crate) fn command() -> [u8; 16] {
+        let mut name = [0_u8; 16];
+        // SAFETY: PR_GET_NAME writes at most 16 bytes.
+        unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+        name[15] = 0;
+        name
+    }
+
+    /// Has `handler` run when this process ends by `exit` or by returning from `main`.
+    pub(crate) fn at_exit(handler: extern "C" fn()) -> std::io::Result<()> {
+        // SAFETY: the handler is a function of this library; glibc ties it to the shared object that registered it.
+        match unsafe { libc::atexit(handler) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::from_raw_os_error(libc::ENOMEM)),
+        }
+    }
+
+    /// Has `prepare` run before every later fork of this process, and one of the others after it.
+    pub(crate) fn at_fork(
+        prepare: unsafe extern "C" fn(),
+        parent: unsafe extern "C" fn(),
+        child: unsafe extern "C" fn(),
+    ) -> std::io::Result<()> {
+        // SAFETY: the handlers are functions of this library, which is never unloaded while they are registered: glibc
+        // ties them to the shared object that registered them.
+        match unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) } {
+            0 => Ok(()),
+            errno => Err(std::io::Error::from_raw_os_error(errno)),
+        }
+    }
+}
+#[cfg(not(loom))]
+pub(crate) use real::*;

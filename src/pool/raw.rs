@@ -1,0 +1,231 @@
+//! A handle on a pool whose object size is known at run time.
+
+use super::slots::{Geometry, Handle, MOST, Refusal, Slots};
+use crate::error::{Error, Result, fail};
+use crate::os::process;
+use crate::segment::{Element, Entry, Kind, Region, Request, Section, Segment, section_bytes};
+use crate::sync::Ordering;
+use crate::sync::private::AtomicU64;
+
+/// What a pool is asked to be, or expected to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PoolShape {
+    /// Objects; when opening, 0: any.
+    pub(crate) capacity: u64,
+    pub(crate) elem_size: u64,
+    /// 0: what suits the size.
+    pub(crate) elem_align: u32,
+    pub(crate) type_tag: u64,
+    pub(crate) exclusive: bool,
+}
+
+impl PoolShape {
+    fn geometry(&self) -> Result<(Element, Geometry)> {
+        let element = Element::new(self.elem_size, self.elem_align)?;
+        if self.capacity == 0 || self.capacity > MOST {
+            return Err(fail!(Invalid, "a pool may have 1 to {MOST} objects, not {}", self.capacity));
+        }
+        let geometry = element.step().and_then(|step| Geometry::new(self.capacity, step, element.align.into()));
+        Ok((element, geometry.ok_or_else(|| element.too_many("pool", self.capacity))?))
+    }
+
+    /// Bytes of a segment that such a pool takes.
+    pub(crate) fn bytes(&self) -> Result<u64> {
+        let (element, geometry) = self.geometry()?;
+        section_bytes(geometry.bytes, geometry.align).ok_or_else(|| element.too_many("pool", self.capacity))
+    }
+
+    fn accept(&self, entry: &Entry) -> Result<()> {
+        Element { size: self.elem_size, align: self.elem_align }.accept(entry)?;
+        entry.accept_count(self.capacity, Some(self.capacity))?;
+        entry.accept_tag(self.type_tag)
+    }
+}
+
+/// How many objects a pool has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolStats {
+    /// All.
+    pub capacity: u64,
+    /// Acquired and not released.
+    pub allocated: u64,
+    /// Free.
+    pub available: u64,
+}
+
+/// How often an exhausted pool looks for the dead.
+const PATIENCE: u64 = 1_000_000;
+
+#[derive(Debug)]
+pub(crate) struct RawPool {
+    section: Section,
+    slots: Slots,
+    /// The map word where an object was found last.
+    near: AtomicU64,
+    /// When an exhausted pool was last searched for objects of the dead.
+    searched: AtomicU64,
+}
+
+impl RawPool {
+    pub(crate) fn create(segment: &Segment, name: &str, shape: &PoolShape) -> Result<Self> {
+        let (element, geometry) = shape.geometry()?;
+        let request = Request {
+            name,
+            kind: Kind::Pool,
+            flags: 0,
+            size: geometry.bytes,
+            align: geometry.align,
+            elem_size: element.size,
+            elem_align: element.align,
+            count: shape.capacity,
+            type_tag: shape.type_tag,
+        };
+        let initialise = |section| {
+            if let Some(slots) = Slots::new(section, geometry) {
+                slots.initialise();
+            }
+        };
+        let accept = |entry: &Entry| shape.accept(entry);
+        Self::over(segment.create_section_with(&request, shape.exclusive, accept, initialise)?)
+    }
+
+    pub(crate) fn open(segment: &Segment, name: &str, expected: Option<&PoolShape>) -> Result<Self> {
+        Self::over(
+            segment.open_section(name, Kind::Pool, |entry| expected.map_or(Ok(()), |shape| shape.accept(entry)))?,
+        )
+    }
+
+    fn over(section: Section) -> Result<Self> {
+        let Some(slots) = place(section.entry(), section.region()) else {
+            return Err(fail!(Corrupt, "the entry of pool '{}' makes no sense", section.entry().name));
+        };
+        // Others may hand us objects at any time.
+        section.note_held();
+        Ok(Self { section, slots, near: AtomicU64::new(0), searched: AtomicU64::new(0) })
+    }
+
+    pub(crate) fn entry(&self) -> &Entry {
+        self.section.entry()
+    }
+
+    fn me(&self) -> Result<u32> {
+        let me = self.section.segment().attachment().me();
+        if me == 0 { Err(self.section.unregistered()) } else { Ok(me) }
+    }
+
+    pub(crate) fn writable(&self) -> Result<()> {
+        self.me().map(|_| ())
+    }
+
+    /// Takes a free object; `None` when there is none.
+    pub(crate) fn acquire(&self) -> Result<Option<Handle>> {
+        let me = self.me()?;
+        loop {
+            if let Some((handle, word)) = self.slots.acquire(me, self.near.load(Ordering::Relaxed)) {
+                self.near.store(word, Ordering::Relaxed);
+                return Ok(Some(handle));
+            }
+            if !self.search() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Buries the dead, who may own objects; once in a while. True when there were some.
+    #[cold]
+    fn search(&self) -> bool {
+        let now = process::now();
+        if now.saturating_sub(self.searched.load(Ordering::Relaxed)) < PATIENCE {
+            return false;
+        }
+        self.searched.store(now, Ordering::Relaxed);
+        self.section.segment().reap().is_ok_and(|dead| dead > 0)
+    }
+
+    pub(crate) fn release(&self, handle: Handle) -> Result<()> {
+        let me = self.me()?;
+        self.slots.release(me, handle).map_err(|refusal| self.refused(handle, refusal))
+    }
+
+    /// The address of an object, whoever owns it.
+    #[inline]
+    pub(crate) fn get(&self, handle: Handle) -> Result<*mut u8> {
+        match self.slots.find(handle) {
+            Ok(index) => Ok(self.slots.object(index)),
+            Err(refusal) => Err(self.refused(handle, refusal)),
+        }
+    }
+
+    /// Makes an object of ours one of `to`'s.
+    pub(crate) fn hand_over(&self, handle: Handle, to: u32) -> Result<()> {
+        let me = self.me()?;
+        let attachment = self.section.segment().attachment();
+        if to == 0 || to > attachment.layout().max_participants || !attachment.record(to).is_taken() {
+            return Err(fail!(NotFound, "there is no participant {to} in {}", attachment.what()));
+        }
+        self.slots.hand_over(me, handle, to).map_err(|refusal| self.refused(handle, refusal))?;
+        // If they do not have the pool open, or died meanwhile, nobody would look here for what they own.
+        if !self.section.is_user(to) || !attachment.lives(to) {
+            return match self.slots.hand_over(to, handle, me) {
+                Ok(()) => Err(fail!(NotFound, "participant {to} does not have pool '{}' open", self.entry().name)),
+                // They released it, or it was reclaimed: it found its way.
+                Err(_) => Ok(()),
+            };
+        }
+        Ok(())
+    }
+
+    /// Makes somebody else's object ours: what the receiver of a handle does.
+    pub(crate) fn adopt(&self, handle: Handle) -> Result<()> {
+        let me = self.me()?;
+        let refused = |refusal| self.refused(handle, refusal);
+        let owner = self.slots.owner(handle).map_err(refused)?;
+        self.slots.hand_over(owner, handle, me).map_err(refused)
+    }
+
+    pub(crate) fn owner(&self, handle: Handle) -> Result<u32> {
+        self.slots.owner(handle).map_err(|refusal| self.refused(handle, refusal))
+    }
+
+    #[cold]
+    fn refused(&self, handle: Handle, refusal: Refusal) -> Error {
+        let (name, bits) = (&self.entry().name, handle.to_bits());
+        match refusal {
+            Refusal::NoSuchObject => {
+                fail!(Invalid, "handle {bits:#x} names none of the {} objects of pool '{name}'", self.slots.capacity())
+            }
+            Refusal::Stale => fail!(Invalid, "handle {bits:#x} of pool '{name}' is stale: its object was released"),
+            Refusal::Foreign(owner) => {
+                fail!(Invalid, "the object of handle {bits:#x} of pool '{name}' belongs to participant {owner}")
+            }
+        }
+    }
+
+    /// The next object that somebody owns: begin with cursor 0.
+    pub(crate) fn next_owned(&self, cursor: &mut u64) -> Option<Handle> {
+        let (index, handle) = self.slots.next_owned(*cursor)?;
+        *cursor = index + 1;
+        Some(handle)
+    }
+
+    pub(crate) fn stats(&self) -> PoolStats {
+        let (capacity, available) = (self.slots.capacity(), self.slots.available());
+        PoolStats { capacity, allocated: capacity - available, available }
+    }
+}
+
+/// The parts of a pool's section, if its entry tells the truth.
+fn place(entry: &Entry, section: Region) -> Option<Slots> {
+    let element = Element::new(entry.elem_size, entry.elem_align).ok()?;
+    let geometry = Geometry::new(entry.count, element.step()?, element.align.into())?;
+    let aligned = entry.offset.is_multiple_of(geometry.align) && entry.count > 0;
+    if aligned { Slots::new(section, geometry) } else { None }
+}
+
+/// Gives back the objects of `dead`.
+pub(crate) fn reclaim(entry: &Entry, section: Region, dead: u32) -> bool {
+    if let Some(slots) = place(entry, section) {
+        slots.reclaim(dead);
+    }
+    true
+}

@@ -1,0 +1,257 @@
+//! How attachments come and go.
+//!
+//! # The life of a segment
+//!
+//! A segment lives while somebody living is attached, unless it is persistent. All of this happens under the segment's
+//! lock (one lock byte of the object, which dies with its holder):
+//!
+//! - **attach**: open, map, validate; lock; *look whether the name still means this object*, and start over if not; if
+//!   nobody living holds a byte, remove the name and start over as if it had not been there; else bury the dead, take a
+//!   record and the lock byte that belongs to it.
+//! - **detach**: lock; give back what we own; if nobody else living holds a byte, remove the name, after the same look.
+//! - **create**: build an unnamed object with ourselves in it, then link it to the name. Losing the race is an attach.
+//!
+//! Whoever removes a name holds the lock of the object it means and has just checked that it means it, so nobody's
+//! fresh segment is ever removed; whoever attached in between holds a byte, so nobody living loses theirs.
+//!
+//! Several who create one segment at once each reserve all of it before one of them gets the name; where there is no room for that
+//! many, they wait a little for the others to be done.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::attachment::{Attachment, Backoff};
+use super::header::{FLAG_PERSISTENT, Header, Layout};
+use super::options::SegmentOptions;
+use super::participants::byte_of;
+use super::region::Region;
+use crate::error::{Error, Result, Status, fail};
+use crate::os::lock::{self, Mode};
+use crate::os::mapping::Mapping;
+use crate::os::object::{self, Build, Identity, Unlinked};
+use crate::os::process;
+
+/// Names a segment in sentences.
+pub(super) fn called(name: &str) -> String {
+    format!("segment '{name}'")
+}
+
+/// The object's name for a segment's name: one leading slash is allowed, as for `shm_open`.
+fn checked_name(name: &str) -> Result<&str> {
+    let bare = name.strip_prefix('/').unwrap_or(name);
+    if bare.is_empty() {
+        return Err(fail!(Invalid, "a segment's name is empty"));
+    }
+    if bare.len() > 255 {
+        return Err(fail!(Invalid, "the segment name '{bare}' has {} bytes; at most 255 are possible", bare.len()));
+    }
+    if bare.contains('/') || bare == "." || bare == ".." || bare.contains(char::is_control) {
+        return Err(fail!(
+            Invalid,
+            "the segment name {name:?} is not a file name: no further '/', no '.' or '..', no control characters"
+        ));
+    }
+    if bare.starts_with(object::TEMPORARY_PREFIX) {
+        return Err(fail!(
+            Invalid,
+            "segment names beginning with '{}' are the library's own",
+            object::TEMPORARY_PREFIX
+        ));
+    }
+    Ok(bare)
+}
+
+/// Attaches, creating the segment if it is not there and `create` says so.
+pub(crate) fn attach(name: &str, options: &SegmentOptions, create: bool) -> Result<Arc<Attachment>> {
+    let bare = checked_name(name)?;
+    let layout = if create { Some(options.layout()?) } else { None };
+    let mut backoff = Backoff::new(options.lock_timeout);
+    let mut scarcity = Backoff::new(options.lock_timeout.min(Duration::from_millis(250)));
+    loop {
+        if let Some(attachment) = attach_existing(bare, options, create)? {
+            return Ok(attachment);
+        }
+        let Some(layout) = &layout else { return Err(fail!(NotFound, "there is no {}", called(bare))) };
+        match build(bare, options, *layout) {
+            Ok(Some(attachment)) => return Ok(attachment),
+            // Somebody was faster; attach to theirs, or find that it is already gone again.
+            Ok(None) if backoff.wait() => {}
+            Ok(None) => return Err(fail!(Busy, "{} keeps appearing and disappearing", called(bare))),
+            Err(error) if error.status() == Status::NoSpace && scarcity.wait() => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// One attempt to attach. `None` when there is nothing (any more) to attach to.
+fn attach_existing(name: &str, options: &SegmentOptions, create: bool) -> Result<Option<Arc<Attachment>>> {
+    let what = called(name);
+    let mut backoff = Backoff::new(options.lock_timeout);
+    loop {
+        let Some(attachment) = map_existing(name, options)? else { return Ok(None) };
+        let locked = attachment.lock()?;
+        let still = Identity::at(&attachment.path).map_err(|error| cannot_look(&what, error))?;
+        if still == Some(attachment.identity) {
+            if attachment.is_alive()? || attachment.persistent {
+                if create && options.exclusive {
+                    return Err(fail!(Exists, "{what} exists already"));
+                }
+                if create {
+                    check_shape(&attachment, options)?;
+                }
+                attachment.register(&locked)?;
+                drop(locked);
+                return Ok(Some(attachment));
+            }
+            // Everybody is gone, by a crash, or we would not find it. A reader's lock is shared, so it leaves removing to its own
+            // detaching, which takes the real one.
+            if !options.read_only {
+                object::unlink(&attachment.path)
+                    .map_err(|error| Error::system(format_args!("cannot remove the dead {what}"), error))?;
+            }
+            return Ok(None);
+        }
+        drop(locked);
+        if !backoff.wait() {
+            return Err(fail!(Busy, "{what} keeps being replaced by another"));
+        }
+    }
+}
+
+/// Builds a new segment, ourselves in it, and gives it its name. `None` when the name was taken meanwhile.
+fn build(name: &str, options: &SegmentOptions, layout: Layout) -> Result<Option<Arc<Attachment>>> {
+    let what = called(name);
+    let free = object::free_space();
+    let unlinked = Unlinked::new(layout.size, options.mode, options.group, Build::Best).map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            return fail!(System, "there is no shared memory on this machine: {error}");
+        }
+        let room = free.map_or(String::new(), |free| format!(" ({free} were free)"));
+        Error::system(format_args!("cannot reserve {} bytes for {what}{room}", layout.size), error)
+    })?;
+    let metadata = unlinked.file().metadata().map_err(|error| cannot_look(&what, error))?;
+    let (mapping, region) = map(unlinked.file(), layout.size as usize, false, &what)?;
+    let header: &Header = region.at(0).expect("a layout is larger than its header");
+    layout.write(header, if options.persistent { FLAG_PERSISTENT } else { 0 });
+
+    let attachment =
+        Attachment::enrol(name, &metadata, mapping, layout, options, options.persistent, || unlinked.reopen())?;
+    // The first participant is there before the name is, so that nobody finds the segment dead.
+    lock::try_lock(attachment.file.as_fd(), byte_of(1), Mode::Exclusive)
+        .map_err(|error| Error::system(format_args!("cannot lock in {what}"), error))?;
+    attachment.record(1).take();
+    match unlinked.link(&attachment.path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+        Err(error) => return Err(Error::system(format_args!("cannot give {what} its name"), error)),
+    }
+    attachment.become_participant(1);
+    Ok(Some(attachment))
+}
+
+/// Maps what has this name, if it is a segment; not registered yet. `None` when there is nothing.
+fn map_existing(name: &str, options: &SegmentOptions) -> Result<Option<Arc<Attachment>>> {
+    let (path, what) = (object::path_of(name), called(name));
+    let file = match object::open(&path, options.read_only) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::system(format_args!("cannot open {what}"), error)),
+    };
+    let metadata = file.metadata().map_err(|error| cannot_look(&what, error))?;
+    check_object(&metadata, options, &what)?;
+    let size = metadata.len();
+    if size < size_of::<Header>() as u64 {
+        return Err(fail!(Corrupt, "{what} is not a segment: its file has only {size} bytes"));
+    }
+    let len = usize::try_from(size).map_err(|_| fail!(Invalid, "{what} has {size} bytes, more than we can map"))?;
+    let (mapping, region) = map(&file, len, options.read_only, &what)?;
+    let layout = Layout::read(region, size, &what)?;
+    let header: &Header = region.at(0).expect("read above");
+    let persistent = header.flags.load(crate::sync::Ordering::Relaxed) & FLAG_PERSISTENT != 0;
+    let reopen = || object::reopen(&file, &path, options.read_only);
+    Attachment::enrol(name, &metadata, mapping, layout, options, persistent, reopen).map(Some)
+}
+
+/// Maps through a description that never carries a lock: the mapping keeps it, and forked children keep the mapping.
+fn map(file: &File, len: usize, read_only: bool, what: &str) -> Result<(Mapping, Region)> {
+    let mapping = Mapping::new(file.as_fd(), len, read_only)
+        .map_err(|error| Error::system(format_args!("cannot map {what} ({len} bytes)"), error))?;
+    // SAFETY: the mapping has this length; who gets the region gets the mapping with it.
+    let region = unsafe { Region::new(mapping.base(), mapping.len()) };
+    Ok((mapping, region))
+}
+
+fn cannot_look(what: &str, error: io::Error) -> Error {
+    Error::system(format_args!("cannot look at {what}"), error)
+}
+
+/// Refuses an existing segment that is smaller, or has another table, than was asked for.
+fn check_shape(attachment: &Attachment, options: &SegmentOptions) -> Result<()> {
+    let what = called(&attachment.name);
+    if attachment.layout().size < options.size {
+        return Err(fail!(
+            Mismatch,
+            "{what} exists with {} bytes, but {} were asked for",
+            attachment.layout().size,
+            options.size
+        ));
+    }
+    if let Some(table) = options.table
+        && table != attachment.layout().table
+    {
+        let ours = attachment.layout().table;
+        return Err(fail!(
+            Mismatch,
+            "{what} exists with a table of {} names of {} bytes, but {} of {} were asked for",
+            ours.entries,
+            ours.name_bytes,
+            table.entries,
+            table.name_bytes
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses objects that cannot be segments, or that somebody else may have planted.
+fn check_object(metadata: &Metadata, options: &SegmentOptions, what: &str) -> Result<()> {
+    if !metadata.is_file() {
+        return Err(fail!(Corrupt, "{what} is not a segment: it is not a regular file"));
+    }
+    let (owner, us) = (metadata.uid(), process::effective_uid());
+    if owner != us && owner != 0 && !options.any_owner {
+        return Err(fail!(
+            Permission,
+            "{what} belongs to user {owner}, and we are user {us}; attach with SHM_ANY_OWNER if you trust them"
+        ));
+    }
+    Ok(())
+}
+
+/// Removes a segment that nobody living is attached to. Does nothing where that is not certain, or not allowed.
+pub(super) fn remove_if_dead(name: &str) {
+    let options = SegmentOptions::new().any_owner();
+    if let Ok(Some(attachment)) = map_existing(name, &options)
+        && let Ok(locked) = attachment.lock_within(Duration::from_millis(100))
+    {
+        attachment.remove_if_last(&locked);
+    }
+}
+
+/// Removes a segment's name, whoever is attached; they keep what they have. What is not a segment is left alone.
+pub(crate) fn unlink(name: &str) -> Result<()> {
+    let bare = checked_name(name)?;
+    let what = called(bare);
+    let Some(attachment) = map_existing(bare, &SegmentOptions::new().any_owner())? else {
+        return Err(fail!(NotFound, "there is no {what}"));
+    };
+    let _locked = attachment.lock()?;
+    if attachment.is_orphaned() {
+        return Err(fail!(NotFound, "{what} was removed by somebody else"));
+    }
+    object::unlink(&attachment.path).map_err(|error| Error::system(format_args!("cannot remove {what}"), error))?;
+    Ok(())
+}

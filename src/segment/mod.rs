@@ -1,0 +1,510 @@
+//! Segments: pieces of shared memory with a directory of named structures.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `region` | all pointer arithmetic on shared memory |
+//! | `header` | the first bytes, and where everything else lies |
+//! | `participants` | who is attached, who died |
+//! | `table` | the directory: lock-free lookups, changes under the lock |
+//! | `allocator` | free space, computed from the directory |
+//! | `attachment` | one process's attachment: its locks, reaping, what it uses |
+//! | `lifecycle` | create, attach, remove |
+//! | `process_events` | fork and exit |
+//! | `options` | how a segment is made or attached to |
+
+pub(crate) mod region;
+pub(crate) use region::Region;
+
+#[cfg(not(loom))]
+mod allocator;
+#[cfg(not(loom))]
+mod attachment;
+#[cfg(not(loom))]
+mod element;
+#[cfg(not(loom))]
+mod header;
+#[cfg(not(loom))]
+mod lifecycle;
+#[cfg(not(loom))]
+mod options;
+#[cfg(not(loom))]
+mod participants;
+#[cfg(not(loom))]
+mod process_events;
+#[cfg(not(loom))]
+mod table;
+
+#[cfg(not(loom))]
+mod public {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::attachment::{Attachment, Locked, unregistered};
+    pub(crate) use super::element::{Element, section_bytes};
+    pub(crate) use super::header::SECTION_ALIGN;
+    pub use super::header::TableShape;
+    use super::lifecycle;
+    pub use super::options::SegmentOptions;
+    pub use super::participants::Participant;
+    use super::region::Region;
+    pub(crate) use super::table::Request;
+    use super::table::State;
+    pub use super::table::{Entry, Kind};
+    use crate::error::{Result, fail};
+    use crate::os::{futex, process};
+    use crate::shared::{End, Holder};
+    use crate::sync::Ordering;
+    use crate::sync::private::AtomicU64;
+
+    /// An attachment to a segment of shared memory.
+    ///
+    /// Cloning is cheap and is the same attachment. Structures opened through it keep it alive; it ends when the last of
+    /// them and of the clones is dropped. May be used from any thread. After `fork`, the child's copy is an attachment
+    /// of its own.
+    #[derive(Clone, Debug)]
+    pub struct Segment(Arc<Attachment>);
+
+    /// How full a segment is.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct SegmentStats {
+        /// Bytes of the whole segment.
+        pub size: u64,
+        /// Bytes taken by structures.
+        pub used: u64,
+        /// Bytes free for structures.
+        pub free: u64,
+        /// The largest structure there is room for, but for its alignment.
+        pub largest_free: u64,
+        /// Names in use, and removed structures still open somewhere.
+        pub entries_used: u32,
+        /// Names that can still be given.
+        pub entries_free: u32,
+        /// Attachments that live, read-only ones not counted.
+        pub participants: u32,
+        /// How many attachments there may be.
+        pub max_participants: u32,
+        /// Most bytes in a name.
+        pub name_bytes: u32,
+        /// Whether the segment stays when nobody is attached.
+        pub persistent: bool,
+        /// Whether this attachment is read-only.
+        pub read_only: bool,
+        /// Whether the name no longer leads to this segment: somebody removed it.
+        pub orphaned: bool,
+        /// Whether somebody attached whom membarrier does not reach, so that their wakers pay for a fence.
+        pub fences: bool,
+    }
+
+    impl Segment {
+        /// Creates the segment `name`, or attaches to it if it is there, at least as large, and (if the options name
+        /// one) with the same table. A leading slash in the name means nothing.
+        ///
+        /// # Errors
+        /// `Invalid` for an impossible name or option; `Exists` when exclusive; `Mismatch`; `NoSpace` when /dev/shm
+        /// has no room (all of it is reserved now); `Permission`; `Limit` when all participants are taken; `Corrupt`
+        /// or `Version` when the name belongs to something else; `Busy` when a stopped process holds the lock.
+        pub fn create(name: &str, options: &SegmentOptions) -> Result<Self> {
+            lifecycle::attach(name, options, true).map(Self)
+        }
+
+        /// Attaches to the segment `name`. Of the options, only [`read_only`](SegmentOptions::read_only),
+        /// [`any_owner`](SegmentOptions::any_owner) and [`lock_timeout`](SegmentOptions::lock_timeout) matter.
+        ///
+        /// # Errors
+        /// `NotFound` also when everybody who was attached is dead; else as [`create`](Self::create).
+        pub fn open(name: &str, options: &SegmentOptions) -> Result<Self> {
+            lifecycle::attach(name, options, false).map(Self)
+        }
+
+        /// Removes the name of a segment at once, whoever is attached; they keep what they have.
+        ///
+        /// # Errors
+        /// `NotFound`; `Permission`; `Corrupt` or `Version` for something that is not a segment of ours, which is left
+        /// alone; `Busy`.
+        pub fn unlink(name: &str) -> Result<()> {
+            lifecycle::unlink(name)
+        }
+
+        /// The name, without a leading slash.
+        #[must_use]
+        pub fn name(&self) -> &str {
+            self.0.name()
+        }
+
+        /// How many attachments live, read-only ones not counted. A system call per taken record.
+        #[must_use]
+        pub fn count(&self) -> u32 {
+            self.0.ids().filter(|id| self.0.record(*id).is_taken() && self.0.lives(*id)).count() as u32
+        }
+
+        /// Who is attached, and who died and has not been reaped yet.
+        #[must_use]
+        pub fn participants(&self) -> Vec<Participant> {
+            let taken = self.0.ids().filter(|id| self.0.record(*id).is_taken());
+            taken.map(|id| self.0.record(id).describe(id, self.0.lives(id), id == self.0.me())).collect()
+        }
+
+        /// Gives back what dead participants owned, in every structure; returns how many there were. This also happens
+        /// by itself, when somebody attaches or is stuck behind a dead owner.
+        ///
+        /// # Errors
+        /// `ReadOnly`; `Busy`.
+        pub fn reap(&self) -> Result<u32> {
+            self.writable()?;
+            let locked = self.0.lock()?;
+            Ok(self.0.reap(&locked))
+        }
+
+        /// How full the segment is.
+        ///
+        /// # Errors
+        /// `Corrupt` when the table makes no sense; `Busy`.
+        pub fn stats(&self) -> Result<SegmentStats> {
+            let locked = self.0.lock()?;
+            if !self.0.is_read_only() {
+                self.0.free_unused();
+            }
+            let space = self.0.free_space(&locked)?;
+            let layout = self.0.layout();
+            let entries_free = self.0.table().free_entries();
+            drop(locked);
+            Ok(SegmentStats {
+                size: layout.size,
+                used: layout.size - layout.data_offset - space.total(),
+                free: space.total(),
+                largest_free: space.largest(),
+                entries_used: layout.table.entries - entries_free,
+                entries_free,
+                participants: self.count(),
+                max_participants: layout.max_participants,
+                name_bytes: layout.table.name_bytes,
+                persistent: self.0.is_persistent(),
+                read_only: self.0.is_read_only(),
+                orphaned: self.0.is_orphaned(),
+                fences: self.0.header().fences.load(Ordering::Relaxed) != 0,
+            })
+        }
+
+        /// The structure called `name`, if there is one. Takes no lock; its cost does not grow with the table.
+        ///
+        /// # Errors
+        /// `Invalid` for a name this table cannot hold.
+        pub fn find(&self, name: &str) -> Result<Option<Entry>> {
+            let table = self.0.table();
+            table.check_name(name)?;
+            Ok(table.find(name).and_then(|(entry, state)| {
+                let (now, found) = table.read(entry)?;
+                (now == state).then_some(found)
+            }))
+        }
+
+        /// Waits until there is a structure called `name`, or the time is up (`Duration::MAX`: for ever).
+        ///
+        /// # Errors
+        /// `Invalid` for a name this table cannot hold.
+        pub fn wait_for(&self, name: &str, timeout: Duration) -> Result<Option<Entry>> {
+            let deadline = process::deadline(timeout);
+            let changes = &self.0.header().changes;
+            loop {
+                let key = changes.load(Ordering::Acquire);
+                if let Some(found) = self.find(name)? {
+                    return Ok(Some(found));
+                }
+                let now = process::now();
+                if now >= deadline {
+                    return Ok(None);
+                }
+                // In slices: whoever publishes a name may die before it wakes us.
+                futex::wait(changes, key, deadline.min(now.saturating_add(100_000_000)));
+            }
+        }
+
+        /// The structures there are, in no particular order. One that comes or goes meanwhile may or may not be there.
+        pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+            let mut next = 0;
+            std::iter::from_fn(move || self.next_entry(&mut next))
+        }
+
+        /// One step of [`entries`](Self::entries), for callers who keep the cursor (0 at first) themselves.
+        pub(crate) fn next_entry(&self, cursor: &mut u32) -> Option<Entry> {
+            let (entry, found) = self.0.table().next_live(*cursor)?;
+            *cursor = entry + 1;
+            Some(found)
+        }
+
+        /// Takes the name of a structure away. Those who have it open keep it; its memory is free again when the last of
+        /// them closes it or dies.
+        ///
+        /// # Errors
+        /// `NotFound`; `Invalid`; `ReadOnly`; `Busy`.
+        pub fn remove(&self, name: &str) -> Result<()> {
+            self.writable()?;
+            let table = self.0.table();
+            table.check_name(name)?;
+            let _locked = self.0.lock()?;
+            let Some((entry, _)) = table.find(name) else {
+                return Err(fail!(NotFound, "there is no '{name}' in {}", self.0.what()));
+            };
+            table.unlink(entry);
+            self.0.free_unused();
+            Ok(())
+        }
+
+        pub(crate) fn writable(&self) -> Result<()> {
+            if self.0.me() == 0 { Err(unregistered(&self.0)) } else { Ok(()) }
+        }
+
+        /// The section of a new structure, zeroed, or of the one that has the name already and passes `accept`.
+        pub(crate) fn create_section(
+            &self,
+            request: &Request<'_>,
+            exclusive: bool,
+            accept: impl FnOnce(&Entry) -> Result<()>,
+        ) -> Result<Section> {
+            self.create_section_with(request, exclusive, accept, |_| ())
+        }
+
+        /// As [`create_section`](Self::create_section); `initialise` runs before anybody can find the new one.
+        pub(crate) fn create_section_with(
+            &self,
+            request: &Request<'_>,
+            exclusive: bool,
+            accept: impl FnOnce(&Entry) -> Result<()>,
+            initialise: impl FnOnce(Region),
+        ) -> Result<Section> {
+            self.writable()?;
+            let (attachment, table) = (&self.0, self.0.table());
+            table.check_name(request.name)?;
+            let locked = attachment.lock()?;
+            if let Some((entry, state)) = table.find(request.name) {
+                if exclusive {
+                    return Err(fail!(Exists, "'{}' exists already in {}", request.name, attachment.what()));
+                }
+                return self.open_entry(entry, state, request.kind, accept);
+            }
+            let layout = attachment.layout();
+            if layout.max_allocation != 0 && request.size > layout.max_allocation {
+                return Err(fail!(
+                    NoSpace,
+                    "'{}' takes {} bytes; {} allows structures of at most {}",
+                    request.name,
+                    request.size,
+                    attachment.what(),
+                    layout.max_allocation
+                ));
+            }
+            attachment.free_unused();
+            let place = match self.find_place(request, &locked) {
+                // What the dead used may be in the way.
+                Err(_) if attachment.reap(&locked) > 0 => self.find_place(request, &locked),
+                found => found,
+            };
+            let (entry, offset) = place?;
+            let region = attachment.section(offset, request.size).expect("free space lies inside");
+            let state = table.build(entry, request, offset);
+            self.clear(region, offset);
+            initialise(region);
+            table.publish(entry, state);
+            attachment.add_use(entry)?;
+            let (_, found) = table.read(entry).ok_or_else(|| gone(request.name))?;
+            Ok(Section { segment: self.clone(), entry, region, found })
+        }
+
+        /// A free entry, and the offset of enough free memory.
+        fn find_place(&self, request: &Request<'_>, locked: &Locked<'_>) -> Result<(u32, u64)> {
+            let (attachment, table) = (&self.0, self.0.table());
+            let Some(entry) = table.free_entry() else {
+                return Err(fail!(
+                    Limit,
+                    "no entry is left for '{}': all {} of {} are taken",
+                    request.name,
+                    table.capacity(),
+                    attachment.what()
+                ));
+            };
+            let space = attachment.free_space(locked)?;
+            match space.first_fit(request.size, request.align.max(SECTION_ALIGN)) {
+                Some(offset) => Ok((entry, offset)),
+                None => Err(fail!(
+                    NoSpace,
+                    "'{}' takes {} bytes; the largest free piece of {} has {}",
+                    request.name,
+                    request.size,
+                    attachment.what(),
+                    space.largest()
+                )),
+            }
+        }
+
+        /// Zeroes what was used before. Memory nobody ever used is zero as the kernel gave it.
+        fn clear(&self, section: Region, offset: u64) {
+            let high_water = &self.0.header().high_water;
+            let (end, used) = (offset + section.len() as u64, high_water.load(Ordering::Relaxed));
+            if end > used {
+                // Before anything is written beyond it.
+                high_water.store(end, Ordering::Release);
+            }
+            let dirty = section.part(0, used.clamp(offset, end) - offset).expect("clamped to the section");
+            // SAFETY: the section belongs to an entry under construction, which nobody else looks into.
+            unsafe { dirty.clear() };
+        }
+
+        /// The section of the structure called `name`, if it is of that kind and passes `accept`.
+        pub(crate) fn open_section(
+            &self,
+            name: &str,
+            kind: Kind,
+            accept: impl FnOnce(&Entry) -> Result<()>,
+        ) -> Result<Section> {
+            let table = self.0.table();
+            table.check_name(name)?;
+            if !self.0.is_read_only() {
+                self.writable()?;
+            }
+            let _locked = self.0.lock()?;
+            match table.find(name) {
+                Some((entry, state)) => self.open_entry(entry, state, kind, accept),
+                None => Err(fail!(NotFound, "there is no '{name}' in {}", self.0.what())),
+            }
+        }
+
+        fn open_entry(
+            &self,
+            entry: u32,
+            state: State,
+            kind: Kind,
+            accept: impl FnOnce(&Entry) -> Result<()>,
+        ) -> Result<Section> {
+            let table = self.0.table();
+            let (now, found) = table.read(entry).ok_or_else(|| gone(""))?;
+            if now != state {
+                return Err(gone(&found.name));
+            }
+            if found.kind != kind {
+                let (is, asked) = (found.kind.with_article(), kind.with_article());
+                return Err(fail!(Mismatch, "'{}' is {is}, not {asked}", found.name));
+            }
+            accept(&found)?;
+            let Some(region) = self.0.section(found.offset, found.size) else {
+                return Err(fail!(
+                    Corrupt,
+                    "the entry of '{}' leads outside {}: {} bytes at {}",
+                    found.name,
+                    self.0.what(),
+                    found.size,
+                    found.offset
+                ));
+            };
+            self.0.add_use(entry)?;
+            if self.0.is_read_only() && table.state(entry) != state {
+                // Our lock is shared with nobody who changes the table, so this is a scribbling peer's doing.
+                self.0.remove_use(entry);
+                return Err(gone(&found.name));
+            }
+            Ok(Section { segment: self.clone(), entry, region, found })
+        }
+
+        pub(crate) fn attachment(&self) -> &Attachment {
+            &self.0
+        }
+    }
+
+    /// An entry that changed while its reader held the lock.
+    fn gone(name: &str) -> crate::Error {
+        fail!(Corrupt, "the entry of '{name}' changed under the segment's lock")
+    }
+
+    /// An open structure's share of the segment. Gives back what we own in it when the last handle on it is dropped.
+    #[derive(Debug)]
+    pub(crate) struct Section {
+        segment: Segment,
+        entry: u32,
+        region: Region,
+        found: Entry,
+    }
+
+    impl Section {
+        pub(crate) fn segment(&self) -> &Segment {
+            &self.segment
+        }
+
+        /// The bytes. Valid as long as the section is open.
+        pub(crate) fn region(&self) -> Region {
+            self.region
+        }
+
+        /// What the table said when it was opened.
+        pub(crate) fn entry(&self) -> &Entry {
+            &self.found
+        }
+
+        /// Notes that something in the structure may be ours beyond the end of a call, to be given back with its last handle.
+        #[inline]
+        pub(crate) fn note_held(&self) {
+            self.segment.0.note_held(self.entry);
+        }
+
+        /// Another handle on the same structure, name or no name.
+        pub(crate) fn reopen(&self) -> Result<Self> {
+            let attachment = self.segment.attachment();
+            if !attachment.is_read_only() {
+                self.segment.writable()?;
+            }
+            attachment.add_use(self.entry)?;
+            Ok(Self {
+                segment: self.segment.clone(),
+                entry: self.entry,
+                region: self.region,
+                found: self.found.clone(),
+            })
+        }
+
+        /// A number that tells one handle of this process from the others.
+        pub(crate) fn next_handle() -> u64 {
+            static HANDLES: AtomicU64 = AtomicU64::new(1);
+            HANDLES.fetch_add(1, Ordering::Relaxed)
+        }
+
+        /// Takes an end of this structure, from a dead holder if need be. `noun` names the end in sentences.
+        pub(crate) fn take_end(&self, end: &End, me: Holder, noun: &str) -> Result<()> {
+            if me.participant() == 0 {
+                return Err(self.unregistered());
+            }
+            let Err(current) = end.take(me) else { return Ok(()) };
+            let attachment = self.segment.attachment();
+            let owner = current.participant();
+            if attachment.bury_if_dead(owner) && end.take(me).is_ok() {
+                return Ok(());
+            }
+            let whose = if owner == me.participant() {
+                "another handle of this attachment".to_owned()
+            } else if (1..=attachment.layout().max_participants).contains(&owner) {
+                format!("participant {owner} (process {})", attachment.record(owner).pid())
+            } else {
+                let Entry { kind, name, .. } = &self.found;
+                return Err(fail!(Corrupt, "{} '{name}' says its {noun} is participant {owner}", kind.noun()));
+            };
+            let Entry { kind, name, .. } = &self.found;
+            Err(fail!(Busy, "{} '{name}' has one {noun} at a time, and that is {whose}", kind.noun()))
+        }
+
+        /// Whether a participant has this structure open.
+        pub(crate) fn is_user(&self, participant: u32) -> bool {
+            self.segment.0.table().is_user(self.entry, participant)
+        }
+
+        /// The error of an operation that needs to own something.
+        #[cold]
+        pub(crate) fn unregistered(&self) -> crate::Error {
+            unregistered(&self.segment.0)
+        }
+    }
+
+    impl Drop for Section {
+        fn drop(&mut self) {
+            self.segment.0.remove_use(self.entry);
+        }
+    }
+}
+#[cfg(not(loom))]
+pub use public::*;

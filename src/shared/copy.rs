@@ -1,0 +1,205 @@
+//! Moving elements in and out of shared memory, under an exclusive claim.
+//!
+//! A `memcpy` whose length is known only at run time costs more than a queue operation. The typed faces know the length
+//! when they are compiled ([`Fixed`]); for the C ABI the common lengths are picked out ([`Dynamic`]).
+
+use std::marker::PhantomData;
+
+#[cfg(not(loom))]
+use crate::sync::AtomicU8;
+use crate::sync::{AtomicU64, Ordering};
+
+/// The length of an element, known when compiled or when run.
+pub(crate) trait Width: Copy {
+    /// Copies one element of this width.
+    ///
+    /// # Safety
+    /// Both ranges are valid for that many bytes and do not overlap; neither needs to be aligned.
+    unsafe fn copy(self, from: *const u8, to: *mut u8);
+}
+
+/// The width of a `T`.
+pub(crate) struct Fixed<T>(PhantomData<T>);
+
+impl<T> Fixed<T> {
+    pub(crate) const WIDTH: Self = Self(PhantomData);
+}
+
+impl<T> Clone for Fixed<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Fixed<T> {}
+
+impl<T> Width for Fixed<T> {
+    #[inline(always)]
+    unsafe fn copy(self, from: *const u8, to: *mut u8) {
+        // SAFETY: the caller's promise; a constant length, so the compiler moves registers.
+        unsafe { std::ptr::copy_nonoverlapping(from, to, size_of::<T>()) }
+    }
+}
+
+/// A width in bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Dynamic(pub(crate) usize);
+
+impl Width for Dynamic {
+    #[inline(always)]
+    unsafe fn copy(self, from: *const u8, to: *mut u8) {
+        macro_rules! widths {
+            ($($bytes:literal)*) => {
+                match self.0 {
+                    $($bytes => std::ptr::copy_nonoverlapping(from, to, $bytes),)*
+                    bytes => std::ptr::copy_nonoverlapping(from, to, bytes),
+                }
+            };
+        }
+        // SAFETY: the caller's promise.
+        unsafe { widths!(8 64 16 32 4 24 48 128 1 2 12) }
+    }
+}
+
+/// Copies an element into its slot, which the caller has claimed.
+///
+/// # Safety
+/// As [`Width::copy`]; `slot` is claimed by the caller for writing.
+#[inline(always)]
+pub(crate) unsafe fn store_element<W: Width>(width: W, element: *const u8, slot: *mut u8) {
+    #[cfg(not(loom))]
+    // SAFETY: the caller's promise.
+    unsafe {
+        width.copy(element, slot);
+    }
+    #[cfg(loom)]
+    // SAFETY: in a model, a slot's payload is a loom cell of one word, which reports every race on it.
+    unsafe {
+        let _ = width;
+        (*slot.cast::<loom::cell::UnsafeCell<u64>>()).with_mut(|cell| *cell = element.cast::<u64>().read_unaligned());
+    }
+}
+
+/// Copies an element out of its slot, which the caller has claimed.
+///
+/// # Safety
+/// As [`Width::copy`]; `slot` is claimed by the caller for reading.
+#[inline(always)]
+pub(crate) unsafe fn load_element<W: Width>(width: W, slot: *const u8, element: *mut u8) {
+    #[cfg(not(loom))]
+    // SAFETY: the caller's promise.
+    unsafe {
+        width.copy(slot, element);
+    }
+    #[cfg(loom)]
+    // SAFETY: as in `store_element`.
+    unsafe {
+        let _ = width;
+        (*slot.cast::<loom::cell::UnsafeCell<u64>>()).with(|cell| element.cast::<u64>().write_unaligned(*cell));
+    }
+}
+
+/// Copies out of memory that another process may be writing at this moment: byte by byte or word by word through atomics,
+/// so that what comes out may be a mixture, but getting it is no data race. The caller finds out whether it was.
+///
+/// # Safety
+/// `from` is valid shared memory of `bytes` bytes, `to` private memory of as many.
+#[cfg(not(loom))]
+pub(crate) unsafe fn load_contended(from: *const u8, to: *mut u8, bytes: usize) {
+    // SAFETY: inside both ranges; the atomics are aligned by `runs`.
+    runs(from, bytes, |offset, word| unsafe {
+        if word {
+            let value = (*from.add(offset).cast::<AtomicU64>()).load(Ordering::Relaxed);
+            to.add(offset).cast::<u64>().write_unaligned(value);
+        } else {
+            to.add(offset).write((*from.add(offset).cast::<AtomicU8>()).load(Ordering::Relaxed));
+        }
+    });
+}
+
+/// Copies into memory that other processes may be reading at this moment; see [`load_contended`].
+///
+/// # Safety
+/// `to` is valid shared memory of `bytes` bytes, `from` private memory of as many.
+#[cfg(not(loom))]
+pub(crate) unsafe fn store_contended(from: *const u8, to: *mut u8, bytes: usize) {
+    // SAFETY: inside both ranges; the atomics are aligned by `runs`.
+    runs(to, bytes, |offset, word| unsafe {
+        if word {
+            let value = from.add(offset).cast::<u64>().read_unaligned();
+            (*to.add(offset).cast::<AtomicU64>()).store(value, Ordering::Relaxed);
+        } else {
+            (*to.add(offset).cast::<AtomicU8>()).store(from.add(offset).read(), Ordering::Relaxed);
+        }
+    });
+}
+
+/// Visits `bytes` bytes from `shared` on: single bytes up to the first aligned word, words, single bytes.
+#[cfg(not(loom))]
+#[inline(always)]
+fn runs(shared: *const u8, bytes: usize, mut visit: impl FnMut(usize, bool)) {
+    let head = shared.align_offset(8).min(bytes);
+    let words_end = head + (bytes - head) / 8 * 8;
+    (0..head).for_each(|offset| visit(offset, false));
+    (head..words_end).step_by(8).for_each(|offset| visit(offset, true));
+    (words_end..bytes).for_each(|offset| visit(offset, false));
+}
+
+/// In a model, contended memory is a run of loom atomics of 64 bits.
+///
+/// # Safety
+/// `from` leads to loom atomics that take up `bytes` bytes, `to` to as many `u64`.
+#[cfg(loom)]
+pub(crate) unsafe fn load_contended(from: *const u8, to: *mut u8, bytes: usize) {
+    for word in 0..bytes / size_of::<AtomicU64>() {
+        // SAFETY: the caller's promise.
+        unsafe { *to.cast::<u64>().add(word) = (*from.cast::<AtomicU64>().add(word)).load(Ordering::Relaxed) };
+    }
+}
+
+/// As [`load_contended`], the other way.
+///
+/// # Safety
+/// As [`load_contended`], the other way.
+#[cfg(loom)]
+pub(crate) unsafe fn store_contended(from: *const u8, to: *mut u8, bytes: usize) {
+    for word in 0..bytes / size_of::<AtomicU64>() {
+        // SAFETY: the caller's promise.
+        unsafe { (*to.cast::<AtomicU64>().add(word)).store(*from.cast::<u64>().add(word), Ordering::Relaxed) };
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_width_copies_all_its_bytes_and_no_more() {
+        for width in 0..300 {
+            let from: Vec<u8> = (0..width).map(|i| i as u8 | 1).collect();
+            let mut to = vec![0_u8; width + 8];
+            // SAFETY: both are at least `width` long.
+            unsafe { Dynamic(width).copy(from.as_ptr(), to.as_mut_ptr()) };
+            assert_eq!(&to[..width], &from[..]);
+            assert_eq!(&to[width..], &[0; 8]);
+        }
+    }
+
+    #[test]
+    fn contended_copies_move_every_byte_at_every_alignment() {
+        for offset in 0..9 {
+            for bytes in 0..40 {
+                let private: Vec<u8> = (0..bytes).map(|i| i as u8 | 0x80).collect();
+                let mut shared = [0_u64; 8];
+                let at = shared.as_mut_ptr().cast::<u8>().wrapping_add(offset);
+                let mut back = vec![0; bytes];
+                // SAFETY: 8 words hold offset + bytes.
+                unsafe {
+                    store_contended(private.as_ptr(), at, bytes);
+                    load_contended(at, back.as_mut_ptr(), bytes);
+                }
+                assert_eq!(back, private);
+                assert_eq!(bytemuck::bytes_of(&shared).iter().filter(|byte| **byte != 0).count(), bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The one place that imports atomics: the seam for model checking.
+//!
+//! Everything that lives in shared memory is made of the types exported here. Under `--cfg loom` they are loom's, which
+//! explores every interleaving the C11 memory model allows; loom's atomics have another size, so layouts are computed
+//! from `size_of`, and the assertions that pin the real bytes are `cfg(not(loom))`.
+//!
+//! [`private`] holds words that never leave this process (handle state, locks between threads); they are always real.
+
+#[cfg(not(loom))]
+pub(crate) use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+
+/// Atomics for process-private state.
+pub(crate) mod private {
+    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+}
+
+/// The cheap half of an asymmetric fence: keeps the compiler from moving the following load above the preceding store.
+/// The processor may still do so; whoever needs the order pays with [`crate::os::barrier::heavy`].
+#[inline(always)]
+pub(crate) fn light_fence() {
+    #[cfg(not(loom))]
+    core::sync::atomic::compiler_fence(Ordering::SeqCst);
+    // loom cannot run code on another thread's processor, so the model has a full fence on both sides.
+    #[cfg(all(loom, not(seeded_bug)))]
+    fence(Ordering::SeqCst);
+}
+
+/// How payload is published. Relaxed in the model checker's must-fail twin: a check that cannot fail proves nothing.
+pub(crate) const PUBLISH: Ordering = if cfg!(seeded_bug) { Ordering::Relaxed } else { Ordering::Release };
+
+/// How a slot changes hands; see `queue/mpmc.rs` and `pool/slots.rs` for what the release half is there for.
+pub(crate) const CLAIM: Ordering = if cfg!(seeded_bug) { Ordering::Acquire } else { Ordering::AcqRel };
+
+/// One turn of a spin loop.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) fn spin() {
+    core::hint::spin_loop();
+}
+
+/// Runs a model over every interleaving with at most three preemptions; without a bound where SHMDS_SOAK is set.
+#[cfg(all(test, loom))]
+pub(crate) fn explore(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    if std::env::var_os("SHMDS_SOAK").is_none() {
+        builder.preemption_bound = Some(3);
+    }
+    builder.check(model);
+}
