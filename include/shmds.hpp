@@ -1,0 +1,1186 @@
+/// @file shmds.hpp
+/// The C++20 face of libshmds: data structures in shared memory, typed and owned. Header-only, over shmds.h.
+///
+/// **Ownership.** `segment`, the structures (`span`, `array<T>`, `atomic<T>`, `queue<T>`, `pool<T>`), and the slots,
+/// views and writings they hand out are move-only owners: the destructor gives back what they hold. A moved-from or
+/// default-made owner is empty; using it throws `status::invalid`, destroying it is harmless. A structure keeps its
+/// segment's memory mapped, so the segment object may go first. Slots, views, writings, pointers, references and
+/// iterators must go before their structure.
+///
+/// **Errors.** Factories throw `shmds::error` when they cannot deliver. Operations return: a full or empty queue, a
+/// timeout, a closed queue or a name that is not there is an ordinary outcome (`false`, `std::nullopt` or a count),
+/// never an exception. What is left (damaged memory, an end in other hands, a read-only attachment) throws
+/// `shmds::error`.
+///
+/// **Threads and processes.** A `segment` may be used from any thread at once, and so may every structure but
+/// one: of a single-producer, single-consumer queue each end belongs to one thread at a time.
+/// Between processes the same, through each one's own objects. After fork() the child may go on using its copies;
+/// the ends of single queues stay with the parent.
+#ifndef SHMDS_HPP
+#define SHMDS_HPP
+
+#include "shmds.h"
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <initializer_list>
+#include <iterator>
+#include <memory>
+#include <new>
+#include <optional>
+#include <ranges>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace shmds {
+
+// ---- what everything else is written in ------------------------------------------------------------------------
+
+/// How an operation ended: zero, ordinary outcomes above, errors below. The same numbers as `shm_status`.
+enum class status : std::int32_t {
+  ok = SHM_OK,
+  full = SHM_FULL,
+  empty = SHM_EMPTY,
+  timeout = SHM_TIMEOUT,
+  closed = SHM_CLOSED,
+  lapped = SHM_LAPPED,
+  torn = SHM_TORN,
+  invalid = SHM_ERR_INVALID,
+  not_found = SHM_ERR_NOT_FOUND,
+  exists = SHM_ERR_EXISTS,
+  mismatch = SHM_ERR_MISMATCH,
+  version = SHM_ERR_VERSION,
+  corrupt = SHM_ERR_CORRUPT,
+  no_space = SHM_ERR_NO_SPACE,
+  limit = SHM_ERR_LIMIT,
+  permission = SHM_ERR_PERMISSION,
+  busy = SHM_ERR_BUSY,
+  read_only = SHM_ERR_READ_ONLY,
+  system = SHM_ERR_SYSTEM,
+  internal = SHM_ERR_INTERNAL,
+};
+
+/// The status in a few words; never null, also for numbers no status has.
+[[nodiscard]] inline const char* to_string(status s) noexcept {
+  return shm_status_string(static_cast<shm_status>(s));
+}
+
+/// Something went wrong: which status, and in what() one sentence with the names and numbers involved.
+class error : public std::runtime_error {
+ public:
+  error(shmds::status status, const std::string& sentence) : std::runtime_error(sentence), status_(status) {}
+  [[nodiscard]] shmds::status status() const noexcept { return status_; }
+
+ private:
+  shmds::status status_;
+};
+
+namespace detail {
+
+/// Hands on success and ordinary outcomes; throws what is an error.
+inline status check(shm_status returned) {
+  const auto s = static_cast<status>(returned);
+  if (static_cast<std::int32_t>(returned) < 0) [[unlikely]] {
+    throw error(s, shm_last_error());
+  }
+  return s;
+}
+
+/// As check(), for functions that know success only, and the one error that means "there is none".
+inline bool check_found(shm_status returned) {
+  return returned != SHM_ERR_NOT_FOUND && check(returned) == status::ok;
+}
+
+/// A name as C wants it. One with a NUL inside would be cut short there and mean another thing: refused.
+inline std::string c_name(std::string_view name) {
+  if (name.find('\0') != std::string_view::npos) {
+    throw error(status::invalid, "the name \"" + std::string(name.data()) + "...\" has a NUL inside");
+  }
+  return std::string(name);
+}
+
+/// Room for one T whose bytes come from elsewhere; T needs no default constructor.
+template <class T>
+union room {
+  room() noexcept : nothing() {}
+  char nothing;
+  T value;
+};
+
+}  // namespace detail
+
+/// How long to wait: any std::chrono duration. Negative ones are zero, `forever` and what is too long for the
+/// library's 64 bits of nanoseconds (584 years) is without limit, fractions of a nanosecond are rounded up.
+class timeout {
+ public:
+  template <class Rep, class Period>
+  constexpr timeout(std::chrono::duration<Rep, Period> duration) noexcept  // NOLINT: implicit on purpose
+      : nanoseconds_(convert(duration)) {}
+  [[nodiscard]] constexpr std::uint64_t nanoseconds() const noexcept { return nanoseconds_; }
+
+ private:
+  template <class Rep, class Period>
+  static constexpr std::uint64_t convert(std::chrono::duration<Rep, Period> duration) noexcept {
+    if (duration == duration.max()) return SHM_FOREVER;
+    const long double exact = std::chrono::duration<long double, std::nano>(duration).count();
+    if (!(exact > 0)) return 0;  // also what is not a number
+    if (exact >= 0x1p64L) return SHM_FOREVER;
+    const auto whole = static_cast<std::uint64_t>(exact);
+    return static_cast<long double>(whole) < exact ? whole + 1 : whole;
+  }
+  std::uint64_t nanoseconds_;
+};
+
+/// Wait without limit.
+inline constexpr std::chrono::nanoseconds forever = std::chrono::nanoseconds::max();
+
+/// The library's version, such as "0.1.0".
+[[nodiscard]] inline std::string_view version() noexcept { return shm_version(); }
+
+// ---- segments --------------------------------------------------------------------------------------------------
+
+/// How many structures a segment can name, and how long their names may be.
+struct table_shape {
+  shm_table_shape shape;
+  std::uint32_t name_bytes = 0;  ///< of a custom shape
+  std::uint32_t entries = 0;     ///< of a custom shape
+};
+
+/// The table shapes there are: bytes of a name × number of structures.
+namespace table {
+inline constexpr table_shape small{SHM_TABLE_SMALL};        ///< 16 × 16
+inline constexpr table_shape standard{SHM_TABLE_STANDARD};  ///< 32 × 64
+inline constexpr table_shape large{SHM_TABLE_LARGE};        ///< 64 × 256
+inline constexpr table_shape huge{SHM_TABLE_HUGE};          ///< 256 × 1024
+[[nodiscard]] constexpr table_shape custom(std::uint32_t name_bytes, std::uint32_t entries) noexcept {
+  return {SHM_TABLE_CUSTOM, name_bytes, entries};
+}
+}  // namespace table
+
+/// How a segment is to be created or opened. What is left out is as the library has it.
+/// Written in place: `segment::create("sim", {.size = 1 << 20, .exclusive = true})`.
+struct segment_options {
+  std::uint64_t size = 0;                                    ///< bytes of the whole; create needs it
+  bool exclusive = false;                                    ///< create: refuse a segment that exists
+  bool read_only = false;                                    ///< open: map without write permission
+  bool persistent = false;                                   ///< create: outlive the last one attached
+  bool any_owner = false;                                    ///< attach although another user owns it
+  std::optional<std::uint32_t> mode{};                       ///< permission bits, exact whatever the umask; 0600
+  std::optional<std::int64_t> group{};                       ///< group id; the creator's
+  table_shape table = table::standard;                       ///< see namespace table
+  std::optional<std::uint32_t> max_participants{};           ///< most attachments at once; 64
+  std::optional<std::uint64_t> max_allocation{};             ///< most bytes of one structure; no limit
+  std::optional<std::chrono::milliseconds> lock_timeout{};   ///< longest wait for the segment's lock; 5 s
+};
+
+namespace detail {
+
+inline shm_segment_options native(const segment_options& from) {
+  shm_segment_options to;
+  check(shm_segment_options_init(&to));
+  to.flags = (from.exclusive ? SHM_EXCLUSIVE : 0u) | (from.read_only ? SHM_READ_ONLY : 0u) |
+             (from.persistent ? SHM_PERSISTENT : 0u) | (from.any_owner ? SHM_ANY_OWNER : 0u);
+  to.size = from.size;
+  to.mode = from.mode.value_or(to.mode);
+  to.group = from.group.value_or(to.group);
+  to.table = from.table.shape;
+  to.table_name_bytes = from.table.name_bytes;
+  to.table_entries = from.table.entries;
+  to.max_participants = from.max_participants.value_or(to.max_participants);
+  to.max_allocation = from.max_allocation.value_or(to.max_allocation);
+  if (from.lock_timeout) {
+    const auto ms = from.lock_timeout->count();
+    to.lock_timeout_ms = ms <= 0 ? 0u : ms >= UINT32_MAX ? UINT32_MAX : static_cast<std::uint32_t>(ms);
+  }
+  return to;
+}
+
+}  // namespace detail
+
+using entry = shm_entry;                  ///< one named structure: kind, size, users, name
+using participant = shm_participant;      ///< one attachment: id, process, whether it lives
+using segment_stats = shm_segment_stats;  ///< room taken and free, entries, participants
+
+/// The structures of a segment, as an input range. What is created or removed while it is walked may be missed.
+/// Valid as long as the segment object it came from.
+class entry_range : public std::ranges::view_interface<entry_range> {
+ public:
+  class iterator {
+   public:
+    using iterator_concept = std::input_iterator_tag;
+    using value_type = entry;
+    using difference_type = std::ptrdiff_t;
+    iterator() = default;
+    explicit iterator(const shm_segment* segment) : segment_(segment) { ++*this; }
+    [[nodiscard]] const entry& operator*() const noexcept { return entry_; }
+    [[nodiscard]] const entry* operator->() const noexcept { return &entry_; }
+    iterator& operator++() {
+      end_ = detail::check(shm_table_next(segment_, &cursor_, &entry_)) != status::ok;
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    friend bool operator==(const iterator& i, std::default_sentinel_t) noexcept { return i.end_; }
+
+   private:
+    const shm_segment* segment_ = nullptr;
+    std::uint32_t cursor_ = 0;
+    bool end_ = true;
+    entry entry_{};
+  };
+  explicit entry_range(const shm_segment* segment = nullptr) noexcept : segment_(segment) {}
+  [[nodiscard]] iterator begin() const { return iterator(segment_); }
+  [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
+
+ private:
+  const shm_segment* segment_;
+};
+
+/// An attachment to a shared memory segment; the destructor detaches. Unless it is persistent, a segment is gone
+/// with the last attachment to it, closed or crashed. Any thread may use it at any time.
+class segment {
+ public:
+  segment() = default;
+
+  /// Creates the segment, or attaches to the one that has the name already (unless `exclusive`).
+  [[nodiscard]] static segment create(std::string_view name, const segment_options& options) {
+    return make(shm_segment_create, name, options);
+  }
+  /// Attaches to a segment that exists.
+  [[nodiscard]] static segment open(std::string_view name, const segment_options& options = {}) {
+    return make(shm_segment_open, name, options);
+  }
+  /// Takes the name away; those attached keep what they have. False if there was no such name.
+  static bool unlink(std::string_view name) {
+    return detail::check_found(shm_segment_unlink(detail::c_name(name).c_str()));
+  }
+
+  [[nodiscard]] std::string_view name() const {
+    const char* text = nullptr;
+    detail::check(shm_segment_name(native(), &text));
+    return text;
+  }
+  [[nodiscard]] segment_stats stats() const {
+    segment_stats stats{};
+    detail::check(shm_segment_get_stats(native(), &stats));
+    return stats;
+  }
+  /// Living attachments, this one included.
+  [[nodiscard]] std::uint32_t count() const {
+    std::uint32_t living = 0;
+    detail::check(shm_segment_count(native(), &living));
+    return living;
+  }
+  /// Who is attached: every participant there is a record of, dead ones not yet reaped included.
+  [[nodiscard]] std::vector<participant> participants() const {
+    std::vector<participant> all(stats().max_participants);
+    std::size_t count = 0;
+    detail::check(shm_segment_participants(native(), all.data(), all.size(), &count));
+    if (count < all.size()) all.resize(count);
+    return all;
+  }
+  /// Gives back what dead participants held, and says how many there were.
+  std::uint32_t reap() const {  // NOLINT: the number is an extra
+    std::uint32_t reaped = 0;
+    detail::check(shm_segment_reap(native(), &reaped));
+    return reaped;
+  }
+
+  /// The structures by name: `for (const auto& e : segment.entries())`.
+  [[nodiscard]] entry_range entries() const noexcept { return entry_range(native()); }
+  [[nodiscard]] std::optional<entry> find(std::string_view name) const {
+    entry found{};
+    if (!detail::check_found(shm_table_find(native(), detail::c_name(name).c_str(), &found))) return {};
+    return found;
+  }
+  /// Waits until a structure of that name is there; nothing if it did not come in time.
+  [[nodiscard]] std::optional<entry> wait_for(std::string_view name, timeout limit) const {
+    entry found{};
+    const auto text = detail::c_name(name);
+    if (detail::check(shm_table_wait(native(), text.c_str(), limit.nanoseconds(), &found)) != status::ok) return {};
+    return found;
+  }
+  /// Takes a structure's name away at once; its memory is free when its last user is gone. False if there was none.
+  bool remove(std::string_view name) const {
+    return detail::check_found(shm_table_remove(native(), detail::c_name(name).c_str()));
+  }
+
+  /// The C handle, still owned by this object; null if this is empty.
+  [[nodiscard]] shm_segment* native() const noexcept { return handle_.get(); }
+  [[nodiscard]] explicit operator bool() const noexcept { return handle_ != nullptr; }
+
+ private:
+  struct closer {
+    void operator()(shm_segment* s) const noexcept { shm_segment_close(s); }
+  };
+  static segment make(auto function, std::string_view name, const segment_options& options) {
+    const auto native = detail::native(options);
+    shm_segment* handle = nullptr;
+    detail::check(function(detail::c_name(name).c_str(), &native, &handle));
+    segment made;
+    made.handle_.reset(handle);
+    return made;
+  }
+
+  std::unique_ptr<shm_segment, closer> handle_;
+};
+
+/// The size a segment needs to hold structures of these sizes:
+/// `segment_size({.table = table::small}, {queue_size<order>(1024), queue_size<fill>(64)})`.
+[[nodiscard]] inline std::uint64_t segment_size(const segment_options& options,
+                                                std::initializer_list<std::uint64_t> structures) {
+  std::uint64_t sum = 0, size = 0;
+  for (const auto bytes : structures) {
+    if (bytes > UINT64_MAX - sum) throw error(status::invalid, "the structures' sizes add up to more than 64 bits");
+    sum += bytes;
+  }
+  const auto native = detail::native(options);
+  detail::check(shm_segment_size(&native, sum, &size));
+  return size;
+}
+
+// ---- elements --------------------------------------------------------------------------------------------------
+
+/// What can lie in shared memory: plain bytes to be copied, aligned to no more than a page. Keep pointers out, they
+/// mean nothing to another process, and std::size_t or long where a 32-bit process takes part.
+template <class T>
+concept element = std::is_object_v<T> && std::is_trivially_copyable_v<T> && !std::is_const_v<T> &&
+                  !std::is_volatile_v<T> && alignof(T) <= 4096;
+
+namespace detail {
+
+/// Closes what C opened.
+template <auto Close>
+struct closer {
+  void operator()(auto* handle) const noexcept { Close(handle); }
+};
+
+/// T(args...) or T{args...}, in place.
+template <class T, class... Args>
+void construct(void* at, Args&&... args) {
+  if constexpr (std::is_constructible_v<T, Args...>) {
+    ::new (at) T(std::forward<Args>(args)...);
+  } else {
+    ::new (at) T{std::forward<Args>(args)...};
+  }
+}
+
+}  // namespace detail
+
+// ---- queues ----------------------------------------------------------------------------------------------------
+
+/// How a queue is to be created, or what it is expected to be when opened.
+struct queue_options {
+  std::uint64_t capacity = 0;    ///< elements, rounded up to a power of two; open: 0 takes any
+  std::optional<bool> single{};  ///< one producer and one consumer, which is faster; left out: no; open: takes any
+  bool exclusive = false;        ///< create: refuse a queue that exists
+  std::uint64_t tag = 0;         ///< a number for the element's type, compared when opened; 0 takes any
+};
+
+using queue_stats = shm_queue_stats;  ///< capacity, size, elements ever entered and taken
+
+namespace detail {
+
+template <element T>
+shm_queue_options native(const queue_options& from) {
+  shm_queue_options to;
+  check(shm_queue_options_init(&to));
+  to.flags = (from.single.value_or(false) ? SHM_SPSC : 0u) | (from.exclusive ? SHM_EXCLUSIVE : 0u);
+  to.capacity = from.capacity;
+  to.elem_size = sizeof(T);
+  to.elem_align = alignof(T);
+  to.type_tag = from.tag;
+  return to;
+}
+
+/// One element of a queue, in place; or nothing, and then false. The destructor undoes what was not finished.
+template <class T, auto Undo>
+class in_place {
+ public:
+  in_place() noexcept = default;
+  in_place(shm_queue* queue, const shm_queue_slot& slot) noexcept : queue_(queue), slot_(slot) {}
+  in_place(in_place&& other) noexcept : queue_(std::exchange(other.queue_, nullptr)), slot_(other.slot_) {}
+  in_place& operator=(in_place&& other) noexcept {
+    in_place taken(std::move(other));  // what we held is given up with it, now
+    std::swap(queue_, taken.queue_);
+    std::swap(slot_, taken.slot_);
+    return *this;
+  }
+  ~in_place() {
+    if (queue_ != nullptr) Undo(queue_, &slot_);
+  }
+  [[nodiscard]] explicit operator bool() const noexcept { return queue_ != nullptr; }
+  [[nodiscard]] T* get() const noexcept { return queue_ != nullptr ? static_cast<T*>(slot_.data) : nullptr; }
+  [[nodiscard]] T* operator->() const noexcept { return get(); }
+  [[nodiscard]] T& operator*() const noexcept { return *get(); }
+  [[nodiscard]] std::uint64_t position() const noexcept { return slot_.position; }  ///< its number in the queue's life
+
+ protected:
+  void finish(auto function) { check(function(std::exchange(queue_, nullptr), &slot_)); }
+
+ private:
+  shm_queue* queue_ = nullptr;
+  shm_queue_slot slot_{};
+};
+
+}  // namespace detail
+
+/// A place claimed in a queue: write the element, then commit(). The destructor aborts what was not committed.
+template <element T>
+struct queue_slot : detail::in_place<T, shm_queue_abort> {
+  using detail::in_place<T, shm_queue_abort>::in_place;
+  void commit() { this->finish(shm_queue_commit); }  ///< the element is in the queue
+  void abort() { this->finish(shm_queue_abort); }    ///< there never was one
+};
+
+/// An element at the front of a queue, read in its place. release() or the destructor takes it out.
+template <element T>
+struct queue_view : detail::in_place<const T, shm_queue_release> {
+  using detail::in_place<const T, shm_queue_release>::in_place;
+  void release() { this->finish(shm_queue_release); }  ///< the place is free again
+};
+
+/// A bounded first-in, first-out queue of T in a segment. The destructor closes this handle; the queue stays.
+/// No operation locks. For many producers and consumers on any threads, or, `single`, for one of each.
+template <element T>
+class queue {
+ public:
+  using value_type = T;
+  using slot = queue_slot<T>;
+  using view = queue_view<T>;
+
+  queue() = default;
+
+  /// Creates the queue, or attaches to the one of that name if it is the same in kind, element and capacity.
+  [[nodiscard]] static queue create(const segment& in, std::string_view name, const queue_options& options) {
+    return make(shm_queue_create, in, name, options);
+  }
+  /// Attaches to a queue that exists, be it for many or single; its element must be a T.
+  [[nodiscard]] static queue open(const segment& in, std::string_view name, const queue_options& expected = {}) {
+    auto found = expected;
+    if (!found.single) {
+      const auto there = in.find(name);
+      found.single = there && (there->flags & SHM_SPSC) != 0;
+    }
+    return make(shm_queue_open, in, name, found);
+  }
+
+  // Copied in and out.
+
+  /// False if the queue is full or shut down.
+  [[nodiscard]] bool enqueue(const T& value) { return ok(shm_queue_enqueue(native(), &value)); }
+  /// Waits for room; false if none came in time or the queue is shut down.
+  [[nodiscard]] bool enqueue_for(const T& value, timeout limit) {
+    return ok(shm_queue_enqueue_wait(native(), &value, limit.nanoseconds()));
+  }
+  /// False, and `value` as it was, if the queue is empty.
+  [[nodiscard]] bool dequeue(T& value) { return ok(shm_queue_dequeue(native(), &value)); }
+  [[nodiscard]] std::optional<T> dequeue() { return take(shm_queue_dequeue); }
+  /// Waits for an element; nothing if none came in time, or the queue is shut down and empty.
+  [[nodiscard]] std::optional<T> dequeue_for(timeout limit) {
+    return take(shm_queue_dequeue_wait, limit.nanoseconds());
+  }
+
+  // Many at once. All say how many: the first so many of the span.
+
+  [[nodiscard]] std::size_t enqueue_bulk(std::span<const T> values) { return bulk(shm_queue_enqueue_bulk, values); }
+  [[nodiscard]] std::size_t dequeue_bulk(std::span<T> values) { return bulk(shm_queue_dequeue_bulk, values); }
+  /// Waits until all are in, the time is over or the queue is shut down.
+  [[nodiscard]] std::size_t enqueue_bulk_for(std::span<const T> values, timeout limit) {
+    return bulk(shm_queue_enqueue_bulk_wait, values, limit.nanoseconds());
+  }
+  /// Waits until at least one is out, the time is over or the queue is shut down and empty.
+  [[nodiscard]] std::size_t dequeue_bulk_for(std::span<T> values, timeout limit) {
+    return bulk(shm_queue_dequeue_bulk_wait, values, limit.nanoseconds());
+  }
+
+  // In place: `if (auto place = queue.claim()) { place->price = 7; place.commit(); }`
+
+  /// A place for the next element, with whatever bytes lie there; false if the queue is full or shut down.
+  [[nodiscard]] slot claim() { return place<slot>(shm_queue_claim); }
+  [[nodiscard]] slot claim_for(timeout limit) { return place<slot>(shm_queue_claim_wait, limit.nanoseconds()); }
+  /// The next element where it lies, taken from other consumers; false if the queue is empty.
+  [[nodiscard]] view peek() { return place<view>(shm_queue_peek); }
+  [[nodiscard]] view peek_for(timeout limit) { return place<view>(shm_queue_peek_wait, limit.nanoseconds()); }
+  /// Constructs the next element in its place, T(args...) or T{args...}. False if the queue is full or shut down.
+  /// If T's constructor throws, there is no element.
+  template <class... Args>
+  [[nodiscard]] bool emplace(Args&&... args) {
+    auto claimed = claim();
+    if (!claimed) return false;
+    detail::construct<T>(claimed.get(), std::forward<Args>(args)...);
+    claimed.commit();
+    return true;
+  }
+
+  // As a whole. While others work on the queue, size() and what follows from it is already history.
+
+  [[nodiscard]] std::uint64_t capacity() const noexcept { return capacity_; }
+  [[nodiscard]] std::uint64_t size() const { return stats().size; }
+  [[nodiscard]] bool empty() const { return size() == 0; }
+  [[nodiscard]] bool full() const { return size() >= capacity_; }
+  /// No more elements come in, here or anywhere; what is in can still be taken out.
+  void shutdown() { detail::check(shm_queue_shutdown(native())); }
+  [[nodiscard]] bool closed() const { return stats().shut_down != 0; }
+  [[nodiscard]] bool single() const { return (stats().flags & SHM_SPSC) != 0; }
+  [[nodiscard]] queue_stats stats() const {
+    queue_stats stats{};
+    detail::check(shm_queue_get_stats(native(), &stats));
+    return stats;
+  }
+  /// How long this handle's waiting calls spin before they sleep.
+  void spin(timeout time) { detail::check(shm_queue_set_spin(native(), time.nanoseconds())); }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] std::uint64_t tag() const noexcept { return tag_; }  ///< as given to create or open
+
+  /// The C handle, still owned by this object; null if this is empty.
+  [[nodiscard]] shm_queue* native() const noexcept { return handle_.get(); }
+  [[nodiscard]] explicit operator bool() const noexcept { return handle_ != nullptr; }
+
+ private:
+  struct closer {
+    void operator()(shm_queue* q) const noexcept { shm_queue_close(q); }
+  };
+  static queue make(auto function, const segment& in, std::string_view name, const queue_options& options) {
+    const auto native = detail::native<T>(options);
+    shm_queue* handle = nullptr;
+    queue made;
+    made.name_ = detail::c_name(name);
+    made.tag_ = options.tag;
+    detail::check(function(in.native(), made.name_.c_str(), &native, &handle));
+    made.handle_.reset(handle);
+    made.capacity_ = made.stats().capacity;
+    return made;
+  }
+  static bool ok(shm_status returned) { return detail::check(returned) == status::ok; }
+  std::optional<T> take(auto function, auto... limit) {
+    detail::room<T> room;
+    return ok(function(native(), &room.value, limit...)) ? std::optional<T>(room.value) : std::nullopt;
+  }
+  std::size_t bulk(auto function, auto values, auto... limit) {
+    std::size_t done = 0;
+    if (!values.empty()) detail::check(function(native(), values.data(), values.size(), limit..., &done));
+    return done;
+  }
+  template <class Place>
+  Place place(auto function, auto... limit) {
+    shm_queue_slot claimed{};
+    return ok(function(native(), limit..., &claimed)) ? Place(native(), claimed) : Place();
+  }
+
+  std::unique_ptr<shm_queue, closer> handle_;
+  std::string name_;
+  std::uint64_t capacity_ = 0;
+  std::uint64_t tag_ = 0;
+};
+
+/// Bytes a queue of so many Ts takes in a segment; see segment_size().
+template <element T>
+[[nodiscard]] std::uint64_t queue_size(std::uint64_t capacity, bool single = false) {
+  std::uint64_t bytes = 0;
+  const auto native = detail::native<T>({.capacity = capacity, .single = single});
+  detail::check(shm_queue_size(&native, &bytes));
+  return bytes;
+}
+
+// ---- spans -----------------------------------------------------------------------------------------------------
+
+/// A named raw region. Who writes what when is between its users.
+class span {
+ public:
+  span() = default;
+
+  /// Creates the region, all zero, or attaches to the one of that name if it is as long. `align` 0: a cache line.
+  [[nodiscard]] static span create(const segment& in, std::string_view name, std::uint64_t bytes,
+                                   std::uint32_t align = 0, bool exclusive = false) {
+    return make(shm_span_create, in, name, bytes, align, exclusive ? SHM_EXCLUSIVE : 0u);
+  }
+  [[nodiscard]] static span open(const segment& in, std::string_view name) { return make(shm_span_open, in, name); }
+
+  [[nodiscard]] std::byte* data() const noexcept { return as_span().data(); }
+  [[nodiscard]] std::size_t size() const noexcept { return as_span().size(); }
+  [[nodiscard]] bool empty() const noexcept { return as_span().empty(); }
+  [[nodiscard]] std::byte& operator[](std::size_t i) const noexcept { return as_span()[i]; }  ///< unchecked
+  [[nodiscard]] std::byte* begin() const noexcept { return data(); }
+  [[nodiscard]] std::byte* end() const noexcept { return data() + size(); }
+  [[nodiscard]] std::span<std::byte> as_span() const noexcept {
+    return handle_ ? bytes_ : std::span<std::byte>();
+  }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+
+  /// The C handle, still owned by this object; null if this is empty. So with all structures.
+  [[nodiscard]] shm_span* native() const noexcept { return handle_.get(); }
+  [[nodiscard]] explicit operator bool() const noexcept { return handle_ != nullptr; }
+
+ private:
+  static span make(auto function, const segment& in, std::string_view name, auto... shape) {
+    shm_span* handle = nullptr;
+    void* data = nullptr;
+    std::size_t size = 0;
+    span made;
+    made.name_ = detail::c_name(name);
+    detail::check(function(in.native(), made.name_.c_str(), shape..., &handle));
+    made.handle_.reset(handle);
+    detail::check(shm_span_data(handle, &data, &size));
+    made.bytes_ = {static_cast<std::byte*>(data), size};
+    return made;
+  }
+
+  std::unique_ptr<shm_span, detail::closer<shm_span_close>> handle_;
+  std::string name_;
+  std::span<std::byte> bytes_;
+};
+
+/// Bytes a span takes in a segment; see segment_size().
+[[nodiscard]] inline std::uint64_t span_size(std::uint64_t bytes, std::uint32_t align = 0) {
+  std::uint64_t taken = 0;
+  detail::check(shm_span_size(bytes, align, &taken));
+  return taken;
+}
+
+// ---- arrays ----------------------------------------------------------------------------------------------------
+
+/// How an array is to be created, or what it is expected to be when opened.
+struct array_options {
+  std::uint64_t count = 0;  ///< elements; open: 0 takes any
+  bool exclusive = false;   ///< create: refuse an array that exists
+  std::uint64_t tag = 0;    ///< a number for the element's type, compared when opened; 0 takes any
+};
+
+using array_stats = shm_array_stats;  ///< count, sizes, writings completed
+
+namespace detail {
+
+template <element T>
+shm_array_options native(const array_options& from) {
+  shm_array_options to;
+  check(shm_array_options_init(&to));
+  to.flags = from.exclusive ? SHM_EXCLUSIVE : 0u;
+  to.count = from.count;
+  to.elem_size = sizeof(T);
+  to.elem_align = alignof(T);
+  to.type_tag = from.tag;
+  return to;
+}
+
+}  // namespace detail
+
+/// A writing that snapshots see whole or not at all; end() or the destructor completes it.
+class array_writing {
+ public:
+  explicit array_writing(const shm_array* array) : array_(array) { detail::check(shm_array_begin_write(array)); }
+  array_writing(array_writing&& other) noexcept : array_(std::exchange(other.array_, nullptr)) {}
+  array_writing& operator=(array_writing&&) = delete;
+  ~array_writing() {
+    if (array_ != nullptr) shm_array_end_write(array_);
+  }
+  void end() { detail::check(shm_array_end_write(std::exchange(array_, nullptr))); }
+
+ private:
+  const shm_array* array_;
+};
+
+/// An array of fixed length in a segment. Elements are reached as those of a heap array are: plain loads and stores,
+/// and who reads while another process writes gets whatever is there. get, set, load and store copy through atomics
+/// of at most eight bytes; a `writing` and a `snapshot` together give copies of one moment.
+template <element T>
+class array {
+ public:
+  using value_type = T;
+  using size_type = std::size_t;
+  using difference_type = std::ptrdiff_t;
+  using reference = T&;
+  using const_reference = const T&;
+  using iterator = T*;
+  using const_iterator = const T*;
+  using reverse_iterator = std::reverse_iterator<iterator>;
+  using const_reverse_iterator = std::reverse_iterator<const_iterator>;
+
+  array() = default;
+
+  /// Creates the array, all zero bytes, or attaches to the one of that name if it is the same in element and length.
+  [[nodiscard]] static array create(const segment& in, std::string_view name, const array_options& options) {
+    return make(shm_array_create, in, name, options);
+  }
+  /// Attaches to an array that exists; its element must be a T.
+  [[nodiscard]] static array open(const segment& in, std::string_view name, const array_options& expected = {}) {
+    return make(shm_array_open, in, name, expected);
+  }
+
+  // As a container. Of a read-only segment, for reading only.
+
+  [[nodiscard]] std::span<T> as_span() const noexcept { return handle_ ? elements_ : std::span<T>(); }
+  [[nodiscard]] T* data() const noexcept { return as_span().data(); }
+  [[nodiscard]] std::size_t size() const noexcept { return as_span().size(); }
+  [[nodiscard]] std::size_t max_size() const noexcept { return size(); }
+  [[nodiscard]] bool empty() const noexcept { return size() == 0; }
+  [[nodiscard]] T& operator[](std::size_t i) const noexcept { return elements_[i]; }  ///< unchecked
+  /// Throws `status::invalid` when there is no such element.
+  [[nodiscard]] T& at(std::size_t i) const {
+    if (i < size()) return elements_[i];
+    throw error(status::invalid, "array '" + name_ + "' has " + std::to_string(size()) + " elements; " +
+                                     std::to_string(i) + " is not among them");
+  }
+  [[nodiscard]] T& front() const noexcept { return elements_.front(); }
+  [[nodiscard]] T& back() const noexcept { return elements_.back(); }
+  [[nodiscard]] iterator begin() const noexcept { return data(); }
+  [[nodiscard]] iterator end() const noexcept { return data() + size(); }
+  [[nodiscard]] const_iterator cbegin() const noexcept { return begin(); }
+  [[nodiscard]] const_iterator cend() const noexcept { return end(); }
+  [[nodiscard]] reverse_iterator rbegin() const noexcept { return reverse_iterator(end()); }
+  [[nodiscard]] reverse_iterator rend() const noexcept { return reverse_iterator(begin()); }
+  [[nodiscard]] const_reverse_iterator crbegin() const noexcept { return const_reverse_iterator(end()); }
+  [[nodiscard]] const_reverse_iterator crend() const noexcept { return const_reverse_iterator(begin()); }
+
+  // Beside writers and readers in other processes. All throw `status::invalid` beyond the end.
+
+  [[nodiscard]] T get(std::size_t i) const {
+    detail::room<T> room;
+    detail::check(shm_array_get(native(), i, &room.value));
+    return room.value;
+  }
+  void set(std::size_t i, const T& value) { detail::check(shm_array_set(native(), i, &value)); }
+  void fill(const T& value) { detail::check(shm_array_fill(native(), &value)); }
+  /// Copies out, from `start` on, as it is.
+  void load(std::size_t start, std::span<T> out) const {
+    if (!out.empty()) detail::check(shm_array_load(native(), start, out.size(), out.data()));
+  }
+  /// Copies in, from `start` on.
+  void store(std::size_t start, std::span<const T> values) {
+    if (!values.empty()) detail::check(shm_array_store(native(), start, values.size(), values.data()));
+  }
+  /// Until the result is gone, what set, store and fill change is one change for snapshots. One writer at a time:
+  /// throws `status::busy` when somebody living writes.
+  [[nodiscard]] array_writing write() { return array_writing(native()); }
+  /// Copies out, from `start` on, all of one moment: `status::ok`; `status::torn` when a writer died in the middle
+  /// and nobody completed a writing since; `status::timeout` when writers left no gap.
+  [[nodiscard]] status snapshot(std::size_t start, std::span<T> out, timeout limit = forever) const {
+    if (out.empty()) return status::ok;
+    return detail::check(shm_array_snapshot(native(), start, out.size(), out.data(), limit.nanoseconds()));
+  }
+  [[nodiscard]] array_stats stats() const {
+    array_stats stats{};
+    detail::check(shm_array_get_stats(native(), &stats));
+    return stats;
+  }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] shm_array* native() const noexcept { return handle_.get(); }
+  [[nodiscard]] explicit operator bool() const noexcept { return handle_ != nullptr; }
+
+ private:
+  static array make(auto function, const segment& in, std::string_view name, const array_options& options) {
+    const auto native = detail::native<T>(options);
+    shm_array* handle = nullptr;
+    void* data = nullptr;
+    std::size_t count = 0, stride = 0;
+    array made;
+    made.name_ = detail::c_name(name);
+    detail::check(function(in.native(), made.name_.c_str(), &native, &handle));
+    made.handle_.reset(handle);
+    detail::check(shm_array_data(handle, &data, &count, &stride));
+    if (stride != sizeof(T)) {  // made with a larger alignment: not one T behind the other
+      throw error(status::mismatch, "the elements of array '" + made.name_ + "' are " + std::to_string(stride) +
+                                        " bytes apart, not " + std::to_string(sizeof(T)));
+    }
+    made.elements_ = {static_cast<T*>(data), count};
+    return made;
+  }
+
+  std::unique_ptr<shm_array, detail::closer<shm_array_close>> handle_;
+  std::string name_;
+  std::span<T> elements_;
+};
+
+/// Bytes an array of so many Ts takes in a segment; see segment_size().
+template <element T>
+[[nodiscard]] std::uint64_t array_size(std::uint64_t count) {
+  std::uint64_t bytes = 0;
+  const auto native = detail::native<T>(array_options{.count = count});
+  detail::check(shm_array_size(&native, &bytes));
+  return bytes;
+}
+
+// ---- atomics ---------------------------------------------------------------------------------------------------
+
+namespace detail {
+
+/// The C type that stands for T; 0: there is none.
+template <class T>
+constexpr std::uint32_t atomic_type() {
+  if (std::is_same_v<T, bool>) return SHM_ATOMIC_BOOL;
+  if (std::is_same_v<T, float>) return SHM_ATOMIC_F32;
+  if (std::is_same_v<T, double>) return SHM_ATOMIC_F64;
+  if (!std::is_integral_v<T> || std::is_const_v<T> || std::is_volatile_v<T>) return 0;
+  if (sizeof(T) == 4) return std::is_signed_v<T> ? SHM_ATOMIC_I32 : SHM_ATOMIC_U32;
+  if (sizeof(T) == 8) return std::is_signed_v<T> ? SHM_ATOMIC_I64 : SHM_ATOMIC_U64;
+  return 0;
+}
+
+}  // namespace detail
+
+/// bool, integers of 4 or 8 bytes, float and double.
+template <class T>
+concept atomic_value = detail::atomic_type<T>() != 0;
+
+/// A named atomic. Its operations are the machine's, inline; wait and notify reach other processes, which
+/// std::atomic's do not. Who changes the value for waiters notifies.
+template <atomic_value T>
+class atomic {
+  /// A bool is handled as its byte: a peer may have written one that no bool has.
+  using word = std::conditional_t<std::is_same_v<T, bool>, std::uint8_t, T>;
+  using order = std::memory_order;
+  static constexpr order strict = std::memory_order_seq_cst;
+  static constexpr bool floating = std::is_floating_point_v<T>;
+  static constexpr bool integer = std::is_integral_v<T> && !std::is_same_v<T, bool>;
+
+ public:
+  using value_type = T;
+  static constexpr bool is_always_lock_free = std::atomic_ref<word>::is_always_lock_free;
+
+  atomic() = default;
+
+  /// Creates the atomic, or attaches, whatever its value, to the one of that name if it has this type.
+  [[nodiscard]] static atomic create(const segment& in, std::string_view name, T initial = {},
+                                     bool exclusive = false) {
+    return make(shm_atomic_create, in, name, to_c(initial), exclusive ? SHM_EXCLUSIVE : 0u);
+  }
+  [[nodiscard]] static atomic open(const segment& in, std::string_view name) { return make(shm_atomic_open, in, name); }
+
+  [[nodiscard]] bool is_lock_free() const noexcept { return is_always_lock_free; }
+  [[nodiscard]] T load(order o = strict) const { return value(readable().load(o)); }
+  void store(T desired, order o = strict) { writable().store(static_cast<word>(desired), o); }
+  T exchange(T desired, order o = strict) { return value(writable().exchange(static_cast<word>(desired), o)); }
+  /// Compared bit by bit. If the value is another, `expected` becomes that. A weak one may fail for no reason.
+  bool compare_exchange_weak(T& expected, T desired, order o = strict) {
+    auto found = static_cast<word>(expected);
+    const bool done = writable().compare_exchange_weak(found, static_cast<word>(desired), o);
+    if (!done) expected = value(found);
+    return done;
+  }
+  bool compare_exchange_strong(T& expected, T desired, order o = strict) {
+    auto found = static_cast<word>(expected);
+    const bool done = writable().compare_exchange_strong(found, static_cast<word>(desired), o);
+    if (!done) expected = value(found);
+    return done;
+  }
+
+  // All return the value before.
+
+  T fetch_add(T n, order o = strict) requires(integer || floating) {
+    if constexpr (integer) return writable().fetch_add(n, o);
+    else return change([n](T old) { return old + n; }, o);
+  }
+  T fetch_sub(T n, order o = strict) requires(integer || floating) {
+    if constexpr (integer) return writable().fetch_sub(n, o);
+    else return change([n](T old) { return old - n; }, o);
+  }
+  T fetch_and(T n, order o = strict) requires(!floating) { return value(writable().fetch_and(word(n), o)); }
+  T fetch_or(T n, order o = strict) requires(!floating) { return value(writable().fetch_or(word(n), o)); }
+  T fetch_xor(T n, order o = strict) requires(!floating) { return value(writable().fetch_xor(word(n), o)); }
+  T fetch_min(T n, order o = strict) requires(integer || floating) {
+    return change([n](T old) { return n < old ? n : old; }, o);
+  }
+  T fetch_max(T n, order o = strict) requires(integer || floating) {
+    return change([n](T old) { return old < n ? n : old; }, o);
+  }
+
+  // As a number. These return the value after, but for x++ and x--.
+
+  T operator=(T desired) {  // NOLINT: as std::atomic's
+    store(desired);
+    return desired;
+  }
+  operator T() const { return load(); }  // NOLINT: implicit on purpose
+  T operator++() requires integer { return *this += T(1); }
+  T operator--() requires integer { return *this -= T(1); }
+  T operator++(int) requires integer { return fetch_add(T(1)); }
+  T operator--(int) requires integer { return fetch_sub(T(1)); }
+  T operator+=(T n) requires(integer || floating) { return after(fetch_add(n), n, std::plus<>()); }
+  T operator-=(T n) requires(integer || floating) { return after(fetch_sub(n), n, std::minus<>()); }
+  T operator&=(T n) requires(!floating) { return static_cast<T>(fetch_and(n) & n); }
+  T operator|=(T n) requires(!floating) { return static_cast<T>(fetch_or(n) | n); }
+  T operator^=(T n) requires(!floating) { return static_cast<T>(fetch_xor(n) ^ n); }
+
+  /// Waits until the value, compared bit by bit, is not `old`, and returns it; nothing if that was not in time.
+  [[nodiscard]] std::optional<T> wait_for(T old, timeout limit) const {
+    shm_atomic_value now{};
+    const auto returned = shm_atomic_wait(native(), to_c(old), limit.nanoseconds(), &now);
+    return detail::check(returned) == status::ok ? std::optional<T>(from_c(now)) : std::nullopt;
+  }
+  T wait(T old) const { return wait_for(old, forever).value(); }  // NOLINT: the value is an extra
+  void notify_one() { detail::check(shm_atomic_notify_one(native())); }
+  void notify_all() { detail::check(shm_atomic_notify_all(native())); }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] shm_atomic* native() const noexcept { return handle_.get(); }
+
+ private:
+  static atomic make(auto function, const segment& in, std::string_view name, auto... initial) {
+    shm_atomic* handle = nullptr;
+    void* address = nullptr;
+    atomic made;
+    made.name_ = detail::c_name(name);
+    detail::check(function(in.native(), made.name_.c_str(), detail::atomic_type<T>(), initial..., &handle));
+    made.handle_.reset(handle);
+    detail::check(shm_atomic_pointer(handle, &address));
+    made.word_ = static_cast<word*>(address);
+    const auto allowed = shm_atomic_notify_one(handle);  // wakes nobody who does not look again
+    made.writable_ = allowed != SHM_ERR_READ_ONLY && detail::check(allowed) == status::ok;
+    return made;
+  }
+  static shm_atomic_value to_c(T value) noexcept {
+    shm_atomic_value to{};
+    std::memcpy(&to, &value, sizeof value);
+    return to;
+  }
+  static T from_c(const shm_atomic_value& value) noexcept {
+    T to;
+    std::memcpy(&to, &value, sizeof to);
+    return to;
+  }
+  static T value(word found) noexcept {
+    if constexpr (std::is_same_v<T, bool>) return found != 0;
+    else return found;
+  }
+  /// Integers wrap around at their limits.
+  static T after(T old, T n, auto operation) noexcept {
+    if constexpr (integer) {
+      using bits = std::make_unsigned_t<T>;
+      return static_cast<T>(operation(static_cast<bits>(old), static_cast<bits>(n)));
+    } else {
+      return operation(old, n);
+    }
+  }
+  T change(auto to, order o) {
+    const auto place = writable();
+    T old = place.load(std::memory_order_relaxed);
+    while (!place.compare_exchange_weak(old, to(old), o, std::memory_order_relaxed)) {
+    }
+    return old;
+  }
+  std::atomic_ref<word> readable() const {
+    if (!handle_) [[unlikely]] throw error(status::invalid, "this atomic is empty");
+    return std::atomic_ref<word>(*word_);
+  }
+  /// A store to read-only memory would be the end of the process.
+  std::atomic_ref<word> writable() const {
+    if (handle_ && !writable_) [[unlikely]] {
+      throw error(status::read_only, "atomic '" + name_ + "' is in a segment that is attached read-only");
+    }
+    return readable();
+  }
+
+  std::unique_ptr<shm_atomic, detail::closer<shm_atomic_close>> handle_;
+  std::string name_;
+  word* word_ = nullptr;
+  bool writable_ = false;
+};
+
+using atomic_bool = atomic<bool>;
+using atomic_int = atomic<int>;
+using atomic_uint = atomic<unsigned>;
+using atomic_size_t = atomic<std::size_t>;
+using atomic_int64_t = atomic<std::int64_t>;
+using atomic_uint64_t = atomic<std::uint64_t>;
+
+/// Bytes an atomic takes in a segment; see segment_size().
+[[nodiscard]] inline std::uint64_t atomic_size() {
+  std::uint64_t bytes = 0;
+  detail::check(shm_atomic_size(&bytes));
+  return bytes;
+}
+
+// ---- pools -----------------------------------------------------------------------------------------------------
+
+/// How a pool is to be created, or what it is expected to be when opened.
+struct pool_options {
+  std::uint64_t capacity = 0;  ///< objects; open: 0 takes any
+  bool exclusive = false;      ///< create: refuse a pool that exists
+  std::uint64_t tag = 0;       ///< a number for the object's type, compared when opened; 0 takes any
+};
+
+using pool_stats = shm_pool_stats;  ///< capacity, allocated, available
+using pool_handle = std::uint64_t;  ///< names an object, in every process; may be sent
+
+namespace detail {
+
+template <element T>
+shm_pool_options native(const pool_options& from) {
+  shm_pool_options to;
+  check(shm_pool_options_init(&to));
+  to.flags = from.exclusive ? SHM_EXCLUSIVE : 0u;
+  to.capacity = from.capacity;
+  to.elem_size = sizeof(T);
+  to.elem_align = alignof(T);
+  to.type_tag = from.tag;
+  return to;
+}
+
+}  // namespace detail
+
+/// The objects of a pool that somebody owns, by handle, as an input range. What is acquired or released while it is
+/// walked may be missed. Valid as long as the pool object it came from.
+class pool_range : public std::ranges::view_interface<pool_range> {
+ public:
+  class iterator {
+   public:
+    using iterator_concept = std::input_iterator_tag;
+    using value_type = pool_handle;
+    using difference_type = std::ptrdiff_t;
+    iterator() = default;
+    explicit iterator(const shm_pool* pool) : pool_(pool) { ++*this; }
+    [[nodiscard]] pool_handle operator*() const noexcept { return handle_; }
+    iterator& operator++() {
+      end_ = detail::check(shm_pool_next(pool_, &cursor_, &handle_)) != status::ok;
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    friend bool operator==(const iterator& i, std::default_sentinel_t) noexcept { return i.end_; }
+
+   private:
+    const shm_pool* pool_ = nullptr;
+    std::uint64_t cursor_ = 0;
+    pool_handle handle_ = SHM_NO_OBJECT;
+    bool end_ = true;
+  };
+  explicit pool_range(const shm_pool* pool = nullptr) noexcept : pool_(pool) {}
+  [[nodiscard]] iterator begin() const { return iterator(pool_); }
+  [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
+
+ private:
+  const shm_pool* pool_;
+};
+
+/// A pool of Ts in a segment. An object belongs to the participant that acquired it, until it is released or handed
+/// over; those of a dead participant come back. A handle that was released is refused from then on, whoever has it.
+template <element T>
+class pool {
+ public:
+  using value_type = T;
+  using handle = pool_handle;
+  static constexpr handle invalid_handle = SHM_NO_OBJECT;
+
+  pool() = default;
+
+  /// Creates the pool, or attaches to the one of that name if it is the same in object and capacity.
+  [[nodiscard]] static pool create(const segment& in, std::string_view name, const pool_options& options) {
+    return make(shm_pool_create, in, name, options);
+  }
+  /// Attaches to a pool that exists; its object must be a T.
+  [[nodiscard]] static pool open(const segment& in, std::string_view name, const pool_options& expected = {}) {
+    return make(shm_pool_open, in, name, expected);
+  }
+
+  /// An object with whatever bytes lie there; nothing if there is none.
+  [[nodiscard]] std::optional<handle> acquire() {
+    handle acquired = invalid_handle;
+    if (detail::check(shm_pool_acquire(native(), &acquired)) != status::ok) return {};
+    return acquired;
+  }
+  /// An object made as T(args...) or T{args...}; nothing if there is none. If the constructor throws, it is free.
+  template <class... Args>
+  [[nodiscard]] std::optional<handle> acquire_construct(Args&&... args) {
+    const auto acquired = acquire();
+    if (!acquired) return {};
+    try {
+      detail::construct<T>(get(*acquired), std::forward<Args>(args)...);
+    } catch (...) {
+      shm_pool_release(native(), *acquired);
+      throw;
+    }
+    return acquired;
+  }
+  /// Throws `status::invalid` for a handle that was released, that belongs to somebody else, or that never was.
+  void release(handle h) { detail::check(shm_pool_release(native(), h)); }
+  /// As many as there are; how many: the first so many of the span.
+  [[nodiscard]] std::size_t acquire_batch(std::span<handle> handles) {
+    std::size_t done = 0;
+    if (!handles.empty()) detail::check(shm_pool_acquire_batch(native(), handles.data(), handles.size(), &done));
+    return done;
+  }
+  /// Throws at the first that is refused; those before it are released.
+  void release_batch(std::span<const handle> handles) {
+    std::size_t done = 0;
+    if (!handles.empty()) detail::check(shm_pool_release_batch(native(), handles.data(), handles.size(), &done));
+  }
+
+  /// The object, whoever owns it. Throws `status::invalid` for a handle that is stale or never was.
+  [[nodiscard]] T* get(handle h) const {
+    void* object = nullptr;
+    detail::check(shm_pool_get(native(), h, &object));
+    return static_cast<T*>(object);
+  }
+  [[nodiscard]] T& operator[](handle h) const { return *get(h); }
+  [[nodiscard]] bool is_valid(handle h) const {
+    bool valid = false;
+    detail::check(shm_pool_is_valid(native(), h, &valid));
+    return valid;
+  }
+  /// The participant that owns it.
+  [[nodiscard]] std::uint32_t owner(handle h) const {
+    std::uint32_t id = 0;
+    detail::check(shm_pool_owner(native(), h, &id));
+    return id;
+  }
+  /// Makes an object of ours one of that participant's. False if there is none, or it does not have the pool open.
+  [[nodiscard]] bool hand_over(handle h, std::uint32_t to) {
+    return detail::check_found(shm_pool_hand_over(native(), h, to));
+  }
+  /// Makes an object ours, whoever owned it: what the receiver of a handle does. Throws `status::invalid` if it was
+  /// released meanwhile, or given back because its sender died.
+  void adopt(handle h) { detail::check(shm_pool_adopt(native(), h)); }
+
+  // As a whole. All but capacity() count, and are history at once while others work on the pool.
+
+  [[nodiscard]] std::uint64_t capacity() const noexcept { return capacity_; }
+  [[nodiscard]] std::uint64_t allocated() const { return stats().allocated; }
+  [[nodiscard]] std::uint64_t available() const { return stats().available; }
+  [[nodiscard]] bool empty() const { return allocated() == 0; }  ///< nothing is acquired
+  [[nodiscard]] bool full() const { return available() == 0; }   ///< nothing is free
+  [[nodiscard]] pool_stats stats() const {
+    pool_stats stats{};
+    detail::check(shm_pool_get_stats(native(), &stats));
+    return stats;
+  }
+  /// The objects that somebody owns: `for (auto h : pool.handles())`.
+  [[nodiscard]] pool_range handles() const noexcept { return pool_range(native()); }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] shm_pool* native() const noexcept { return handle_.get(); }
+  [[nodiscard]] explicit operator bool() const noexcept { return handle_ != nullptr; }
+
+ private:
+  static pool make(auto function, const segment& in, std::string_view name, const pool_options& options) {
+    const auto native = detail::native<T>(options);
+    shm_pool* opened = nullptr;
+    pool made;
+    made.name_ = detail::c_name(name);
+    detail::check(function(in.native(), made.name_.c_str(), &native, &opened));
+    made.handle_.reset(opened);
+    made.capacity_ = made.stats().capacity;
+    return made;
+  }
+
+  std::unique_ptr<shm_pool, detail::closer<shm_pool_close>> handle_;
+  std::string name_;
+  std::uint64_t capacity_ = 0;
+};
+
+/// Bytes a pool of so many Ts takes in a segment; see segment_size().
+template <element T>
+[[nodiscard]] std::uint64_t pool_size(std::uint64_t capacity) {
+  std::uint64_t bytes = 0;
+  const auto native = detail::native<T>(pool_options{.capacity = capacity});
+  detail::check(shm_pool_size(&native, &bytes));
+  return bytes;
+}
+
+}  // namespace shmds
+
+#endif

@@ -1,0 +1,148 @@
+//! The C ABI: translation only. Check pointers, convert, call, map the outcome.
+//!
+//! Conventions, the same for every function:
+//!
+//! - The result is a `shm_status`. Results go through out-parameters, which are untouched when the status is negative.
+//! - NULL where a thing is needed is `SHM_ERR_INVALID`. A NULL option, filter or out-parameter is allowed only where the
+//!   function's comment says so.
+//! - Handles are opaque; whoever created one closes it, once. Closing a segment with open structures is allowed: the attachment
+//!   ends when the last of them is closed.
+//! - Options structs begin with their size; `*_init` sets it and the defaults.
+//! - No panic leaves: it becomes `SHM_ERR_INTERNAL`.
+
+// Everything `pub` here is read by cbindgen, and its names are C names.
+#![allow(non_camel_case_types, unreachable_pub)]
+
+mod array;
+mod atomic;
+mod pool;
+mod queue;
+mod segment;
+mod span;
+mod status;
+mod table;
+
+use std::ffi::{CStr, c_char};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use self::status::{remember, shm_status};
+use crate::error::{Error, Result, Status, fail};
+
+/// A timeout of this many nanoseconds never comes.
+pub const SHM_FOREVER: u64 = u64::MAX;
+/// Creating fails with SHM_ERR_EXISTS instead of attaching to, or opening, what is there.
+pub const SHM_EXCLUSIVE: u32 = 0x0001;
+/// Segment: map without permission to write.
+pub const SHM_READ_ONLY: u32 = 0x0002;
+/// Segment: keep it when nobody is attached.
+pub const SHM_PERSISTENT: u32 = 0x0004;
+/// Segment: attach although it belongs to a user who is neither us nor root. Only for users you trust.
+pub const SHM_ANY_OWNER: u32 = 0x0008;
+/// Queue: one producer and one consumer at a time, and several times faster.
+pub const SHM_SPSC: u32 = 0x0100;
+/// Bytes of a name's buffer: the longest name and a NUL.
+pub const SHM_NAME_CAPACITY: usize = 264;
+
+/// Runs the body of an exported function; nothing but a status leaves.
+#[inline(always)]
+fn guard(body: impl FnOnce() -> Result<Status>) -> shm_status {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(status)) => status.into(),
+        Ok(Err(error)) => failed(&error),
+        Err(_) => failed(&fail!(Internal, "a defect in the library was stopped at its boundary; please report it")),
+    }
+}
+
+#[cold]
+fn failed(error: &Error) -> shm_status {
+    remember(error);
+    error.status().into()
+}
+
+/// A handle or options that must be there.
+#[inline(always)]
+fn need<'a, T>(argument: Option<&'a T>, name: &str) -> Result<&'a T> {
+    argument.ok_or_else(|| null(name))
+}
+
+#[cold]
+fn null(name: &str) -> Error {
+    fail!(Invalid, "{name} is NULL")
+}
+
+/// A buffer or out-parameter that must be there.
+#[inline(always)]
+fn need_out<T>(argument: *mut T, name: &str) -> Result<*mut T> {
+    if argument.is_null() { Err(null(name)) } else { Ok(argument) }
+}
+
+/// A string that must be there and be UTF-8.
+///
+/// # Safety
+/// `text` is NULL or a NUL-terminated string that outlives the result.
+unsafe fn need_text<'a>(text: *const c_char, name: &str) -> Result<&'a str> {
+    if text.is_null() {
+        return Err(null(name));
+    }
+    // SAFETY: the caller's promise.
+    unsafe { CStr::from_ptr(text) }.to_str().map_err(|error| fail!(Invalid, "{name} is not UTF-8: {error}"))
+}
+
+fn timeout(nanos: u64) -> Duration {
+    if nanos == SHM_FOREVER { Duration::MAX } else { Duration::from_nanos(nanos) }
+}
+
+/// Refuses flags a function does not know.
+fn only_flags(given: u32, known: u32, what: &str) -> Result<()> {
+    if given & !known != 0 {
+        return Err(fail!(Invalid, "{what} have no flag {:#x}", given & !known));
+    }
+    Ok(())
+}
+
+/// Options that begin with their own size.
+///
+/// # Safety
+/// `repr(C)`, plain data, first field a `u32` that holds the size; fields are only ever added at the end.
+unsafe trait Sized32: Copy {
+    /// The size of the first version.
+    const FIRST: usize;
+    const NAME: &'static str;
+    fn defaults() -> Self;
+}
+
+/// The caller's options, which may be of an older or newer version: what is missing has its default, and what we do not know
+/// must be zero.
+///
+/// # Safety
+/// `given` is NULL or points to as many readable bytes as its first field says.
+unsafe fn need_options<T: Sized32>(given: *const T) -> Result<T> {
+    if given.is_null() {
+        return Err(null(T::NAME));
+    }
+    // SAFETY: the first field is there.
+    let size = unsafe { given.cast::<u32>().read_unaligned() } as usize;
+    if size < T::FIRST || size > 4096 {
+        return Err(fail!(Invalid, "{} says it has {size} bytes; was {}_init called?", T::NAME, T::NAME));
+    }
+    let mut options = T::defaults();
+    let known = size.min(size_of::<T>());
+    // SAFETY: the caller's promise; plain data.
+    unsafe { std::ptr::copy_nonoverlapping(given.cast::<u8>(), (&raw mut options).cast(), known) };
+    // SAFETY: the caller's promise.
+    let rest = unsafe { std::slice::from_raw_parts(given.cast::<u8>().add(known), size - known) };
+    if rest.iter().any(|byte| *byte != 0) {
+        return Err(fail!(Invalid, "{} asks for something this version of the library does not know", T::NAME));
+    }
+    Ok(options)
+}
+
+/// Copies a name into a fixed buffer, NUL-padded.
+fn put_text<const N: usize>(text: &str) -> [c_char; N] {
+    let mut buffer = [0; N];
+    for (to, from) in buffer.iter_mut().take(N - 1).zip(text.bytes()) {
+        *to = from as c_char;
+    }
+    buffer
+}

@@ -1,0 +1,190 @@
+//! The table of names, in C.
+
+use std::ffi::c_char;
+
+use super::segment::shm_segment;
+use super::status::shm_status;
+use super::{SHM_NAME_CAPACITY, SHM_SPSC, guard, need, need_out, need_text, put_text, timeout};
+use crate::error::{Status, fail};
+use crate::queue::layout::FLAG_SPSC;
+use crate::segment::{Entry, Kind};
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum shm_kind {
+    /// A named raw region.
+    SHM_KIND_SPAN = 1,
+    /// A fixed-size array.
+    SHM_KIND_ARRAY = 2,
+    /// A named atomic.
+    SHM_KIND_ATOMIC = 3,
+    /// A bounded FIFO of fixed-size elements.
+    SHM_KIND_QUEUE = 4,
+    /// An object pool.
+    SHM_KIND_POOL = 5,
+    /// A ring buffer.
+    SHM_KIND_RING = 6,
+    /// A queue of variable-length messages.
+    SHM_KIND_BYTE_QUEUE = 7,
+    /// Something made by a later version of the library.
+    SHM_KIND_UNKNOWN = 255,
+}
+
+/// A named structure, as the table describes it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct shm_entry {
+    /// One of `shm_kind`.
+    pub kind: u32,
+    /// What the kind needs to know: for a queue, SHM_SPSC; for an atomic, its `shm_atomic_type`.
+    pub flags: u32,
+    /// Where its section begins, in bytes from the start of the segment.
+    pub offset: u64,
+    /// Bytes of its section.
+    pub size: u64,
+    /// Bytes of an element.
+    pub elem_size: u64,
+    /// Alignment of an element.
+    pub elem_align: u32,
+    /// How many participants have it open.
+    pub users: u32,
+    /// How many elements, in the structure's own sense: a queue's capacity.
+    pub count: u64,
+    /// The creator's own mark for the element type; 0 when there is none.
+    pub type_tag: u64,
+    /// Its name, NUL-terminated.
+    pub name: [c_char; SHM_NAME_CAPACITY],
+}
+
+impl From<Kind> for shm_kind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Span => Self::SHM_KIND_SPAN,
+            Kind::Array => Self::SHM_KIND_ARRAY,
+            Kind::Atomic => Self::SHM_KIND_ATOMIC,
+            Kind::Queue => Self::SHM_KIND_QUEUE,
+            Kind::Pool => Self::SHM_KIND_POOL,
+            Kind::Ring => Self::SHM_KIND_RING,
+            Kind::ByteQueue => Self::SHM_KIND_BYTE_QUEUE,
+            Kind::Unknown => Self::SHM_KIND_UNKNOWN,
+        }
+    }
+}
+
+impl From<Entry> for shm_entry {
+    fn from(entry: Entry) -> Self {
+        let flags = match entry.kind {
+            Kind::Queue if entry.flags & FLAG_SPSC != 0 => SHM_SPSC,
+            Kind::Atomic => entry.flags,
+            _ => 0,
+        };
+        Self {
+            kind: shm_kind::from(entry.kind) as u32,
+            flags,
+            offset: entry.offset,
+            size: entry.size,
+            elem_size: entry.elem_size,
+            elem_align: entry.elem_align,
+            users: entry.users,
+            count: entry.count,
+            type_tag: entry.type_tag,
+            name: put_text(&entry.name),
+        }
+    }
+}
+
+/// Looks a name up. Takes no lock; its cost does not grow with the table.
+///
+/// Errors: SHM_ERR_NOT_FOUND; SHM_ERR_INVALID for a name this table cannot hold.
+///
+/// # Safety
+/// `segment` is NULL or a handle; `name` is NULL or a string; `out` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_table_find(
+    segment: Option<&shm_segment>,
+    name: *const c_char,
+    out: *mut shm_entry,
+) -> shm_status {
+    guard(|| {
+        let (segment, out) = (need(segment, "segment")?, need_out(out, "out")?);
+        // SAFETY: the caller's promise.
+        let name = unsafe { need_text(name, "name") }?;
+        let found = segment
+            .segment
+            .find(name)?
+            .ok_or_else(|| fail!(NotFound, "there is no '{name}' in segment '{}'", segment.segment.name()))?;
+        // SAFETY: not NULL, and the caller's promise.
+        unsafe { out.write(found.into()) };
+        Ok(Status::Ok)
+    })
+}
+
+/// Waits until there is a structure called `name`: SHM_OK, or SHM_TIMEOUT after `timeout_ns` nanoseconds (SHM_FOREVER: no
+/// limit). `out` may be NULL. Also for read-only attachments.
+///
+/// Errors: SHM_ERR_INVALID for a name this table cannot hold.
+///
+/// # Safety
+/// `segment` is NULL or a handle; `name` is NULL or a string; `out` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_table_wait(
+    segment: Option<&shm_segment>,
+    name: *const c_char,
+    timeout_ns: u64,
+    out: *mut shm_entry,
+) -> shm_status {
+    guard(|| {
+        let segment = need(segment, "segment")?;
+        // SAFETY: the caller's promise.
+        let name = unsafe { need_text(name, "name") }?;
+        let Some(found) = segment.segment.wait_for(name, timeout(timeout_ns))? else { return Ok(Status::Timeout) };
+        if !out.is_null() {
+            // SAFETY: not NULL, and the caller's promise.
+            unsafe { out.write(found.into()) };
+        }
+        Ok(Status::Ok)
+    })
+}
+
+/// The next structure: begin with `*cursor` 0 and call until SHM_EMPTY. One that comes or goes meanwhile may or may not be
+/// there.
+///
+/// # Safety
+/// `segment` is NULL or a handle; `cursor` and `out` are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_table_next(
+    segment: Option<&shm_segment>,
+    cursor: *mut u32,
+    out: *mut shm_entry,
+) -> shm_status {
+    guard(|| {
+        let segment = need(segment, "segment")?;
+        let (cursor, out) = (need_out(cursor, "cursor")?, need_out(out, "out")?);
+        // SAFETY: not NULL, and the caller's promise.
+        let mut next = unsafe { cursor.read() };
+        let Some(found) = segment.segment.next_entry(&mut next) else { return Ok(Status::Empty) };
+        // SAFETY: not NULL, and the caller's promise.
+        unsafe {
+            cursor.write(next);
+            out.write(found.into());
+        }
+        Ok(Status::Ok)
+    })
+}
+
+/// Takes the name of a structure away. Those who have it open keep it; its memory is free again when the last of them closes
+/// it or dies.
+///
+/// Errors: SHM_ERR_NOT_FOUND; SHM_ERR_INVALID; SHM_ERR_READ_ONLY; SHM_ERR_BUSY.
+///
+/// # Safety
+/// `segment` is NULL or a handle; `name` is NULL or a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_table_remove(segment: Option<&shm_segment>, name: *const c_char) -> shm_status {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        need(segment, "segment")?.segment.remove(unsafe { need_text(name, "name") }?)?;
+        Ok(Status::Ok)
+    })
+}
