@@ -1,0 +1,72 @@
+//! Span, array, atomic and pool between processes: what crosses, and what a killed one leaves.
+
+mod support;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use shmds::{Array, Atomic, Handle, Pool, Segment, Span, Status};
+use support::*;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// `tenant NAME`: takes what there is, tells a handle, begins a writing, and waits to be killed.
+#[test]
+#[ignore = "not a test: a process that tests start"]
+fn tenant() {
+    let Some(words) = role_words() else { return };
+    let segment = Segment::open(&words[0], &sized()).unwrap();
+    let span = Span::open(&segment, "span").unwrap();
+    // SAFETY: the other side looks only after `told` has changed.
+    unsafe { span.as_ptr().write_bytes(7, span.len()) };
+    let pool = Pool::<u64>::open(&segment, "pool").unwrap();
+    let handles = pool.acquire_batch(10).unwrap();
+    assert_eq!(handles.len(), 4);
+    pool.write(handles[0], 42).unwrap();
+    let told = Atomic::<u64>::open(&segment, "told").unwrap();
+    let array = Array::<u32>::open(&segment, "array").unwrap();
+    array
+        .write(|array| {
+            array.set(0, 1)?;
+            told.store(handles[0].to_bits(), Ordering::Release)?;
+            told.notify_all()?;
+            loop {
+                std::thread::park();
+            }
+            #[allow(unreachable_code)]
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn the_dead_leave_objects_a_torn_array_and_bytes() {
+    let name = Name::new();
+    let segment = fresh(&name);
+    let span = Span::create(&segment, "span", 100, 0, true).unwrap();
+    let pool = Pool::<u64>::create(&segment, "pool", 4).unwrap();
+    let told = Atomic::<u64>::create(&segment, "told", 0).unwrap();
+    let array = Array::<u32>::create(&segment, "array", 50).unwrap();
+    let tenant = Peer::role("tenant", &name);
+    let given = Handle::from_bits(told.wait(0, SOON).unwrap().expect("told in time"));
+
+    let mut copy = [9; 50];
+    assert!(!array.snapshot(0, &mut copy, Duration::from_millis(20)).unwrap());
+    refused(array.write(|_| Ok(())), Status::Busy, &["'array'", "participant"]);
+    refused(pool.release(given), Status::Invalid, &["'pool'", "belongs to participant"]);
+    assert_eq!(pool.acquire().unwrap(), None);
+    pool.adopt(given).unwrap();
+
+    tenant.kill();
+    refused(array.snapshot(0, &mut copy, SOON), Status::Torn, &["'array'", "died"]);
+    array.write(|array| array.fill(2)).unwrap();
+    assert!(array.snapshot(0, &mut copy, SOON).unwrap());
+    assert_eq!(copy, [2; 50]);
+
+    eventually("the dead one's objects are back", || segment.reap().is_ok() && pool.stats().available == 3);
+    assert_eq!(pool.read(given).unwrap(), 42);
+    pool.release(given).unwrap();
+    refused(pool.release(given), Status::Invalid, &["stale"]);
+    // SAFETY: nobody else is left.
+    assert!(unsafe { std::slice::from_raw_parts(span.as_ptr().as_ptr(), span.len()) }.iter().all(|byte| *byte == 7));
+}

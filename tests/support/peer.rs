@@ -1,0 +1,181 @@
+//! Processes on the other side: C and C++ programs, and this test's own program in another role.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::PATIENCE;
+
+/// What a peer is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    Rust,
+    C,
+    Cpp,
+}
+
+pub const EVERY_LANGUAGE: [Language; 3] = [Language::Rust, Language::C, Language::Cpp];
+
+/// The variable that carries the words of a role.
+pub const ROLE_WORDS: &str = "SHMDS_PEER_ARGS";
+
+/// A process; killed and waited for when dropped. One that dies of a signal nobody sent fails the test.
+pub struct Peer {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    what: String,
+    over: bool,
+}
+
+impl Language {
+    fn command(self, words: &str) -> Command {
+        let file = match self {
+            Self::Rust => return role_command("support::role::role", words),
+            Self::C => "peer_c",
+            Self::Cpp => "peer_cpp",
+        };
+        let directory = std::env::var_os("SHMDS_PEERS_DIR")
+            .expect("SHMDS_PEERS_DIR must say where the C and C++ peers are; `make test-rust` builds them and sets it");
+        let program = PathBuf::from(directory).join(file);
+        assert!(program.is_file(), "there is no peer {}; `make test-rust` builds it", program.display());
+        let mut command = Command::new(program);
+        command.args(words.split(' '));
+        command
+    }
+
+    /// Starts a peer with these words, one space apart, explained in c-tests/support_peer.h.
+    pub fn start(self, words: &str) -> Peer {
+        Peer::spawn(self.command(words))
+    }
+}
+
+fn role_command(test: &str, words: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([test, "--exact", "--ignored", "--nocapture", "--quiet", "--test-threads=1"]);
+    command.env(ROLE_WORDS, words);
+    command
+}
+
+/// The words a role was started with; none when it was not started as one.
+pub fn role_words() -> Option<Vec<String>> {
+    let words = std::env::var(ROLE_WORDS).ok()?;
+    Some(words.split(' ').map(str::to_owned).collect())
+}
+
+impl Peer {
+    /// Starts this program again, to run the ignored test `test` as a process of its own.
+    pub fn role(test: &str, words: &str) -> Self {
+        Self::spawn(role_command(test, words))
+    }
+
+    /// As [`role`](Self::role), as another user.
+    pub fn role_as(uid: u32, test: &str, words: &str) -> Self {
+        use std::os::unix::process::CommandExt;
+        let mut command = role_command(test, words);
+        command.uid(uid).gid(uid);
+        Self::spawn(command)
+    }
+
+    /// As [`role`](Self::role), through another program that is told what to run.
+    pub fn role_through(program: &str, arguments: &[&str], test: &str, words: &str) -> Self {
+        let inner = role_command(test, words);
+        let mut command = Command::new(program);
+        command.args(arguments).arg(inner.get_program()).args(inner.get_args());
+        command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let what = format!("{command:?}");
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{what}: {error}"));
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Self { child, out, what, over: false }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a line that begins with `start`, and gives what follows it.
+    pub fn line(&mut self, start: &str) -> String {
+        let mut line = String::new();
+        while self.out.read_line(&mut line).unwrap() > 0 {
+            if let Some(rest) = line.strip_prefix(start) {
+                return rest.trim().to_owned();
+            }
+            line.clear();
+        }
+        panic!("{} ended without saying {start:?}", self.what);
+    }
+
+    /// Sends a signal other than SIGKILL.
+    pub fn signal(&self, signal: libc::c_int) {
+        // SAFETY: kill has no preconditions; the child was not waited for, so the id is still its.
+        assert_eq!(unsafe { libc::kill(self.child.id() as libc::pid_t, signal) }, 0);
+    }
+
+    /// Stops the process, and waits until it has stopped.
+    pub fn stop(&self) {
+        self.signal(libc::SIGSTOP);
+        let stat = format!("/proc/{}/stat", self.pid());
+        super::eventually("the process stops", || {
+            let line = std::fs::read_to_string(&stat).unwrap();
+            line.rsplit(") ").next().unwrap().starts_with('T')
+        });
+    }
+
+    /// Sends SIGKILL and returns at once.
+    pub fn shoot(&mut self) {
+        self.child.kill().unwrap();
+    }
+
+    /// Sends SIGKILL and waits. It must not have ended before.
+    #[track_caller]
+    pub fn kill(mut self) {
+        self.shoot();
+        let status = self.child.wait().unwrap();
+        self.over = true;
+        assert_eq!(status.signal(), Some(libc::SIGKILL), "{} ended by itself: {status}", self.what);
+    }
+
+    /// Sends SIGKILL and waits. Fine if it has ended in success before.
+    #[track_caller]
+    pub fn kill_if_running(mut self) {
+        self.shoot();
+        let status = self.child.wait().unwrap();
+        self.over = true;
+        assert!(status.success() || status.signal() == Some(libc::SIGKILL), "{}: {status}", self.what);
+    }
+
+    /// Waits until it ends in success, and gives what it printed since the last line asked for.
+    #[track_caller]
+    pub fn finish(mut self) -> String {
+        let start = Instant::now();
+        // A long run has a thousand rounds instead of thirty.
+        let patience = if std::env::var_os("SHMDS_SOAK").is_some() { PATIENCE * 30 } else { PATIENCE };
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(start.elapsed() < patience, "{} does not end", self.what);
+            std::thread::sleep(Duration::from_micros(500));
+        };
+        self.over = true;
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).unwrap();
+        assert!(status.success(), "{}: {status}; it printed:\n{rest}", self.what);
+        rest
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if !self.over {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
