@@ -1,0 +1,11 @@
+# Every C and C++ file in examples/ is a program of its own: hello.c becomes hello_c, beside hello_cpp and cargo's hello.
+include(cmake/warnings.cmake)
+file(GLOB examples CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/examples/*.c" "${PROJECT_SOURCE_DIR}/examples/*.cpp")
+foreach(source IN LISTS examples)
+  cmake_path(GET source FILENAME file)
+  string(REPLACE "." "_" name "${file}")
+  add_executable(example_${name} "${source}")
+  shmds_strict(example_${name} shmds::shmds)
+  set_target_properties(example_${name} PROPERTIES
+    OUTPUT_NAME ${name} RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/examples")
+endforeach()
