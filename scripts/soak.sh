@@ -1,0 +1,8 @@
+#!/bin/bash
+# The long runs, for an idle hour: storms of kills and races, and the model check without a bound on preemptions.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+: "${SHMDS_PEERS_DIR:?is not set; \`make soak\` builds the peers and sets it}"
+export SHMDS_SOAK=1
+cargo test --locked --release --test storm --test races -- --nocapture
+scripts/loom.sh
