@@ -214,6 +214,35 @@ void a_pool_lends_objects() {
   throws([&] { (void)picky.acquire(); }, shmds::status::invalid, "pool is NULL");
 }
 
+/// What the structure shows of itself is what the table says of it.
+template <class Structure>
+void shows(const shmds::segment& segment, Structure& structure) {
+  const std::span<std::byte> bytes = structure.bytes();
+  const std::span<const std::byte> same = std::as_const(structure).bytes();
+  const auto entry = segment.find(structure.name());
+  CHECK(entry && bytes.data() == same.data() && bytes.size() == same.size());
+  CHECK(bytes.size() == entry->size && bytes.data() - segment.bytes().data() == std::ptrdiff_t(entry->offset));
+}
+
+void every_structure_shows_its_bytes() {
+  const auto segment = fresh(new_name());
+  CHECK(segment.bytes().size() == segment.stats().size);
+  CHECK(std::memcmp(segment.bytes().data(), "SHMDSEG", 8) == 0);
+  auto span = shmds::span::create(segment, "s", 1000);
+  auto array = shmds::array<std::uint64_t>::create(segment, "a", {.count = 3});
+  auto atomic = shmds::atomic<int>::create(segment, "x", 7);
+  auto queue = shmds::queue<int>::create(segment, "q", {.capacity = 4});
+  auto pool = shmds::pool<point>::create(segment, "p", {.capacity = 4});
+  shows(segment, span);
+  shows(segment, array);
+  shows(segment, atomic);
+  shows(segment, queue);
+  shows(segment, pool);
+  CHECK(static_cast<void*>(array.data()) == array.bytes().data() + 128 && atomic.bytes()[0] == std::byte{7});
+  auto moved = std::move(queue);
+  throws([&] { (void)queue.bytes(); }, shmds::status::invalid, "queue is NULL");
+}
+
 void one_size_holds_them_all() {
   shmds::segment_options options{.exclusive = true, .table = shmds::table::small};
   options.size = shmds::segment_size(options, {shmds::span_size(1000, 4096), shmds::array_size<point>(100),
@@ -241,6 +270,7 @@ int main() {
   RUN(atomic_numbers<double>);
   RUN(atomic_flags_and_lookers);
   RUN(a_pool_lends_objects);
+  RUN(every_structure_shows_its_bytes);
   RUN(one_size_holds_them_all);
   return 0;
 }

@@ -492,6 +492,52 @@ typedef struct shm_array_stats {
 } shm_array_stats;
 
 /**
+ * A named structure, as the table describes it.
+ */
+typedef struct shm_entry {
+  /**
+   * One of `shm_kind`.
+   */
+  uint32_t kind;
+  /**
+   * What the kind needs to know: for a queue, SHM_SPSC; for an atomic, its `shm_atomic_type`.
+   */
+  uint32_t flags;
+  /**
+   * Where its section begins, in bytes from the start of the segment.
+   */
+  uint64_t offset;
+  /**
+   * Bytes of its section.
+   */
+  uint64_t size;
+  /**
+   * Bytes of an element.
+   */
+  uint64_t elem_size;
+  /**
+   * Alignment of an element.
+   */
+  uint32_t elem_align;
+  /**
+   * How many participants have it open.
+   */
+  uint32_t users;
+  /**
+   * How many elements, in the structure's own sense: a queue's capacity.
+   */
+  uint64_t count;
+  /**
+   * The creator's own mark for the element type; 0 when there is none.
+   */
+  uint64_t type_tag;
+  /**
+   * Its name, NUL-terminated.
+   */
+  char name[SHM_NAME_CAPACITY];
+} shm_entry;
+
+/**
  * A value of an atomic; the type says which field.
  */
 typedef union shm_atomic_value {
@@ -817,52 +863,6 @@ typedef struct shm_participant {
   char command[16];
 } shm_participant;
 
-/**
- * A named structure, as the table describes it.
- */
-typedef struct shm_entry {
-  /**
-   * One of `shm_kind`.
-   */
-  uint32_t kind;
-  /**
-   * What the kind needs to know: for a queue, SHM_SPSC; for an atomic, its `shm_atomic_type`.
-   */
-  uint32_t flags;
-  /**
-   * Where its section begins, in bytes from the start of the segment.
-   */
-  uint64_t offset;
-  /**
-   * Bytes of its section.
-   */
-  uint64_t size;
-  /**
-   * Bytes of an element.
-   */
-  uint64_t elem_size;
-  /**
-   * Alignment of an element.
-   */
-  uint32_t elem_align;
-  /**
-   * How many participants have it open.
-   */
-  uint32_t users;
-  /**
-   * How many elements, in the structure's own sense: a queue's capacity.
-   */
-  uint64_t count;
-  /**
-   * The creator's own mark for the element type; 0 when there is none.
-   */
-  uint64_t type_tag;
-  /**
-   * Its name, NUL-terminated.
-   */
-  char name[SHM_NAME_CAPACITY];
-} shm_entry;
-
 
 
 
@@ -1039,6 +1039,25 @@ shm_status shm_array_snapshot(const struct shm_array *array,
 shm_status shm_array_get_stats(const struct shm_array *array, struct shm_array_stats *stats);
 
 /**
+ * All bytes of the array, as docs/FORMAT.md has them. Valid until the handle is closed; of a read-only segment, for reading only.
+ * Other processes may write to them at any time.
+ *
+ * # Safety
+ * `array` is NULL or a handle; `data` and `bytes` are NULL or writable.
+ */
+shm_status shm_array_span(const struct shm_array *array,
+                          void **data,
+                          size_t *bytes);
+
+/**
+ * What the table said of the array when this handle was opened, its name among it.
+ *
+ * # Safety
+ * `array` is NULL or a handle; `out` is NULL or writable.
+ */
+shm_status shm_array_entry(const struct shm_array *array, struct shm_entry *out);
+
+/**
  * How many bytes of a segment an atomic takes, of whatever type.
  *
  * # Safety
@@ -1197,6 +1216,25 @@ shm_status shm_atomic_pointer(const struct shm_atomic *atomic,
  * `atomic` is NULL or a handle; `type` is NULL or writable.
  */
 shm_status shm_atomic_get_type(const struct shm_atomic *atomic, uint32_t *type);
+
+/**
+ * All bytes of the atomic, as docs/FORMAT.md has them. Valid until the handle is closed; of a read-only segment, for reading only.
+ * Other processes may write to them at any time.
+ *
+ * # Safety
+ * `atomic` is NULL or a handle; `data` and `bytes` are NULL or writable.
+ */
+shm_status shm_atomic_span(const struct shm_atomic *atomic,
+                           void **data,
+                           size_t *bytes);
+
+/**
+ * What the table said of the atomic when this handle was opened, its name among it.
+ *
+ * # Safety
+ * `atomic` is NULL or a handle; `out` is NULL or writable.
+ */
+shm_status shm_atomic_entry(const struct shm_atomic *atomic, struct shm_entry *out);
 
 /**
  * Fills in the defaults.
@@ -1372,6 +1410,25 @@ shm_status shm_pool_next(const struct shm_pool *pool,
  * `pool` is NULL or a handle; `stats` is NULL or writable.
  */
 shm_status shm_pool_get_stats(const struct shm_pool *pool, struct shm_pool_stats *stats);
+
+/**
+ * All bytes of the pool, as docs/FORMAT.md has them. Valid until the handle is closed; of a read-only segment, for reading only.
+ * Other processes may write to them at any time.
+ *
+ * # Safety
+ * `pool` is NULL or a handle; `data` and `bytes` are NULL or writable.
+ */
+shm_status shm_pool_span(const struct shm_pool *pool,
+                         void **data,
+                         size_t *bytes);
+
+/**
+ * What the table said of the pool when this handle was opened, its name among it.
+ *
+ * # Safety
+ * `pool` is NULL or a handle; `out` is NULL or writable.
+ */
+shm_status shm_pool_entry(const struct shm_pool *pool, struct shm_entry *out);
 
 /**
  * Fills in the defaults.
@@ -1622,6 +1679,25 @@ shm_status shm_queue_get_stats(const struct shm_queue *queue, struct shm_queue_s
 shm_status shm_queue_set_spin(const struct shm_queue *queue, uint64_t spin_ns);
 
 /**
+ * All bytes of the queue, as docs/FORMAT.md has them. Valid until the handle is closed; of a read-only segment, for reading only.
+ * Other processes may write to them at any time.
+ *
+ * # Safety
+ * `queue` is NULL or a handle; `data` and `bytes` are NULL or writable.
+ */
+shm_status shm_queue_span(const struct shm_queue *queue,
+                          void **data,
+                          size_t *bytes);
+
+/**
+ * What the table said of the queue when this handle was opened, its name among it.
+ *
+ * # Safety
+ * `queue` is NULL or a handle; `out` is NULL or writable.
+ */
+shm_status shm_queue_entry(const struct shm_queue *queue, struct shm_entry *out);
+
+/**
  * Fills in the defaults.
  *
  * # Safety
@@ -1805,6 +1881,26 @@ shm_status shm_span_close(struct shm_span *span);
  * `span` is NULL or a handle; `data` and `bytes` are NULL or writable.
  */
 shm_status shm_span_data(const struct shm_span *span, void **data, size_t *bytes);
+
+/**
+ * What the table said of the span when this handle was opened, its name among it.
+ *
+ * # Safety
+ * `span` is NULL or a handle; `out` is NULL or writable.
+ */
+shm_status shm_span_entry(const struct shm_span *span, struct shm_entry *out);
+
+/**
+ * All of the segment's bytes, where this attachment has mapped them. Valid until the segment and everything in it is closed; of a
+ * read-only segment, for reading only. For those who look, or who register the memory with a device: other processes may write to
+ * it at any time, and who writes to it past the structures breaks them.
+ *
+ * # Safety
+ * `segment` is NULL or a handle; `data` and `bytes` are NULL or writable.
+ */
+shm_status shm_segment_span(const struct shm_segment *segment,
+                            void **data,
+                            size_t *bytes);
 
 /**
  * The sentence of this thread's last negative status, with the names and numbers involved; empty when there was none.

@@ -100,6 +100,14 @@ inline bool check_found(shm_status returned) {
   return returned != SHM_ERR_NOT_FOUND && check(returned) == status::ok;
 }
 
+/// What a C function hands out as address and length.
+inline std::span<std::byte> bytes_of(auto function, auto* handle) {
+  void* data = nullptr;
+  std::size_t size = 0;
+  check(function(handle, &data, &size));
+  return {static_cast<std::byte*>(data), size};
+}
+
 /// A name as C wants it. One with a NUL inside would be cut short there and mean another thing: refused.
 inline std::string c_name(std::string_view name) {
   if (name.find('\0') != std::string_view::npos) {
@@ -268,6 +276,9 @@ class segment {
     detail::check(shm_segment_name(native(), &text));
     return text;
   }
+  /// All of it, as mapped here and as docs/FORMAT.md has it: to look at, or to register with a device. Other processes
+  /// may write to it at any time.
+  [[nodiscard]] std::span<const std::byte> bytes() const { return detail::bytes_of(shm_segment_span, native()); }
   [[nodiscard]] segment_stats stats() const {
     segment_stats stats{};
     detail::check(shm_segment_get_stats(native(), &stats));
@@ -538,6 +549,9 @@ class queue {
   }
   /// How long this handle's waiting calls spin before they sleep.
   void spin(timeout time) { detail::check(shm_queue_set_spin(native(), time.nanoseconds())); }
+  /// All of its bytes, as docs/FORMAT.md has them; other processes may write to them at any time.
+  [[nodiscard]] std::span<std::byte> bytes() { return detail::bytes_of(shm_queue_span, native()); }
+  [[nodiscard]] std::span<const std::byte> bytes() const { return detail::bytes_of(shm_queue_span, native()); }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] std::uint64_t tag() const noexcept { return tag_; }  ///< as given to create or open
 
@@ -614,6 +628,9 @@ class span {
   [[nodiscard]] std::span<std::byte> as_span() const noexcept {
     return handle_ ? bytes_ : std::span<std::byte>();
   }
+  /// The same, as every structure has it.
+  [[nodiscard]] std::span<std::byte> bytes() noexcept { return as_span(); }
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return as_span(); }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
   /// The C handle, still owned by this object; null if this is empty. So with all structures.
@@ -771,6 +788,9 @@ class array {
     detail::check(shm_array_get_stats(native(), &stats));
     return stats;
   }
+  /// All of its bytes, as docs/FORMAT.md has them; other processes may write to them at any time.
+  [[nodiscard]] std::span<std::byte> bytes() { return detail::bytes_of(shm_array_span, native()); }
+  [[nodiscard]] std::span<const std::byte> bytes() const { return detail::bytes_of(shm_array_span, native()); }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] shm_array* native() const noexcept { return handle_.get(); }
   [[nodiscard]] explicit operator bool() const noexcept { return handle_ != nullptr; }
@@ -918,6 +938,9 @@ class atomic {
   T wait(T old) const { return wait_for(old, forever).value(); }  // NOLINT: the value is an extra
   void notify_one() { detail::check(shm_atomic_notify_one(native())); }
   void notify_all() { detail::check(shm_atomic_notify_all(native())); }
+  /// All of its bytes, as docs/FORMAT.md has them; other processes may write to them at any time.
+  [[nodiscard]] std::span<std::byte> bytes() { return detail::bytes_of(shm_atomic_span, native()); }
+  [[nodiscard]] std::span<const std::byte> bytes() const { return detail::bytes_of(shm_atomic_span, native()); }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] shm_atomic* native() const noexcept { return handle_.get(); }
 
@@ -1151,6 +1174,9 @@ class pool {
   }
   /// The objects that somebody owns: `for (auto h : pool.handles())`.
   [[nodiscard]] pool_range handles() const noexcept { return pool_range(native()); }
+  /// All of its bytes, as docs/FORMAT.md has them; other processes may write to them at any time.
+  [[nodiscard]] std::span<std::byte> bytes() { return detail::bytes_of(shm_pool_span, native()); }
+  [[nodiscard]] std::span<const std::byte> bytes() const { return detail::bytes_of(shm_pool_span, native()); }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] shm_pool* native() const noexcept { return handle_.get(); }
   [[nodiscard]] explicit operator bool() const noexcept { return handle_ != nullptr; }

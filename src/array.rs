@@ -142,6 +142,10 @@ impl RawArray {
         self.section.entry()
     }
 
+    pub(crate) fn span(&self) -> NonNull<[u8]> {
+        self.section.region().bytes()
+    }
+
     pub(crate) fn data(&self) -> NonNull<u8> {
         self.data
     }
@@ -380,6 +384,19 @@ impl<T: Plain> Array<T> {
     fn any() -> ArrayShape {
         let (elem_size, elem_align) = (size_of::<T>() as u64, align_of::<T>() as u32);
         ArrayShape { len: 0, elem_size, elem_align, type_tag: 0, exclusive: false }
+    }
+
+    /// All of its bytes, as docs/FORMAT.md has them. Valid while a handle on it is open; of a read-only segment, for reading only.
+    /// Other processes may write to them at any time.
+    #[must_use]
+    pub fn span(&self) -> NonNull<[u8]> {
+        self.raw.span()
+    }
+
+    /// What the table said of it when it was opened.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        self.raw.entry()
     }
 
     /// The name in the segment's table.

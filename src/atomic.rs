@@ -232,8 +232,16 @@ impl RawAtomic {
         Ok(Self { section, value, event, scalar })
     }
 
+    pub(crate) fn entry(&self) -> &Entry {
+        self.section.entry()
+    }
+
+    pub(crate) fn span(&self) -> NonNull<[u8]> {
+        self.section.region().bytes()
+    }
+
     pub(crate) fn name(&self) -> &str {
-        &self.section.entry().name
+        &self.entry().name
     }
 
     pub(crate) fn scalar(&self) -> Scalar {
@@ -501,6 +509,19 @@ impl<T: AtomicValue> Atomic<T> {
     #[must_use]
     pub const fn bytes() -> u64 {
         RawAtomic::TAKEN
+    }
+
+    /// All of its bytes, as docs/FORMAT.md has them. Valid while a handle on it is open; of a read-only segment, for reading only.
+    /// Other processes may write to them at any time.
+    #[must_use]
+    pub fn span(&self) -> NonNull<[u8]> {
+        self.raw.span()
+    }
+
+    /// What the table said of it when it was opened.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        self.raw.entry()
     }
 
     /// The name in the segment's table.

@@ -5,7 +5,7 @@ mod support;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use shmds::{Array, Atomic, Handle, Pool, Segment, Span, Status};
+use shmds::{Array, Atomic, Handle, Pool, Queue, QueueOptions, Segment, Span, Status};
 use support::*;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -37,6 +37,32 @@ fn tenant() {
             Ok(())
         })
         .unwrap();
+}
+
+#[test]
+fn every_structure_shows_its_bytes() {
+    let name = Name::new();
+    let segment = fresh(&name);
+    let span = Span::create(&segment, "span", 100, 0, true).unwrap();
+    let array = Array::<u32>::create(&segment, "array", 50).unwrap();
+    let atomic = Atomic::<u64>::create(&segment, "atomic", 5).unwrap();
+    let queue = Queue::<u64>::create(&segment, "queue", &QueueOptions::new(4)).unwrap();
+    let pool = Pool::<u64>::create(&segment, "pool", 4).unwrap();
+    let all = segment.span();
+    assert_eq!(all.len() as u64, segment.stats().unwrap().size);
+    let shown = [
+        (span.span(), span.entry()),
+        (array.span(), array.entry()),
+        (atomic.span(), atomic.entry()),
+        (queue.span(), queue.entry()),
+        (pool.span(), pool.entry()),
+    ];
+    for (span, entry) in shown {
+        let found = segment.find(&entry.name).unwrap().unwrap();
+        assert_eq!((span.len() as u64, entry.kind, entry.offset), (found.size, found.kind, found.offset));
+        let offset = span.as_ptr().cast::<u8>() as u64 - all.as_ptr().cast::<u8>() as u64;
+        assert_eq!(offset, found.offset, "{}", entry.name);
+    }
 }
 
 #[test]

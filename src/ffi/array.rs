@@ -4,7 +4,11 @@ use std::ffi::{c_char, c_void};
 
 use super::segment::shm_segment;
 use super::status::shm_status;
-use super::{SHM_EXCLUSIVE, Sized32, guard, need, need_options, need_out, need_text, null, only_flags, timeout};
+use super::table::shm_entry;
+use super::{
+    SHM_EXCLUSIVE, Sized32, give_entry, give_span, guard, need, need_options, need_out, need_text, null, only_flags,
+    timeout,
+};
 use crate::array::{ArrayShape, RawArray};
 use crate::error::{Result, Status, fail};
 
@@ -380,4 +384,29 @@ pub unsafe extern "C" fn shm_array_get_stats(array: Option<&shm_array>, stats: *
         unsafe { stats.write(translated) };
         Ok(Status::Ok)
     })
+}
+
+/// All bytes of the array, as docs/FORMAT.md has them. Valid until the handle is closed; of a read-only segment, for reading only.
+/// Other processes may write to them at any time.
+///
+/// # Safety
+/// `array` is NULL or a handle; `data` and `bytes` are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_array_span(
+    array: Option<&shm_array>,
+    data: *mut *mut c_void,
+    bytes: *mut usize,
+) -> shm_status {
+    // SAFETY: the caller's promises.
+    guard(|| unsafe { give_span(need(array, "array")?.0.span(), data, bytes) })
+}
+
+/// What the table said of the array when this handle was opened, its name among it.
+///
+/// # Safety
+/// `array` is NULL or a handle; `out` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_array_entry(array: Option<&shm_array>, out: *mut shm_entry) -> shm_status {
+    // SAFETY: the caller's promises.
+    guard(|| unsafe { give_entry(need(array, "array")?.0.entry(), out) })
 }

@@ -4,7 +4,8 @@ use std::ffi::{c_char, c_void};
 
 use super::segment::shm_segment;
 use super::status::shm_status;
-use super::{SHM_EXCLUSIVE, guard, need, need_out, need_text, only_flags, timeout};
+use super::table::shm_entry;
+use super::{SHM_EXCLUSIVE, give_entry, give_span, guard, need, need_out, need_text, only_flags, timeout};
 use crate::atomic::{Operation, RawAtomic, Scalar};
 use crate::error::{Result, Status, fail};
 use crate::sync::Ordering;
@@ -458,4 +459,29 @@ pub unsafe extern "C" fn shm_atomic_get_type(atomic: Option<&shm_atomic>, r#type
         unsafe { code.write(shm_atomic_type::from(atomic.scalar()) as u32) };
         Ok(Status::Ok)
     })
+}
+
+/// All bytes of the atomic, as docs/FORMAT.md has them. Valid until the handle is closed; of a read-only segment, for reading only.
+/// Other processes may write to them at any time.
+///
+/// # Safety
+/// `atomic` is NULL or a handle; `data` and `bytes` are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_atomic_span(
+    atomic: Option<&shm_atomic>,
+    data: *mut *mut c_void,
+    bytes: *mut usize,
+) -> shm_status {
+    // SAFETY: the caller's promises.
+    guard(|| unsafe { give_span(need(atomic, "atomic")?.0.span(), data, bytes) })
+}
+
+/// What the table said of the atomic when this handle was opened, its name among it.
+///
+/// # Safety
+/// `atomic` is NULL or a handle; `out` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_atomic_entry(atomic: Option<&shm_atomic>, out: *mut shm_entry) -> shm_status {
+    // SAFETY: the caller's promises.
+    guard(|| unsafe { give_entry(need(atomic, "atomic")?.0.entry(), out) })
 }

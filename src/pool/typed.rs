@@ -1,11 +1,12 @@
 //! `Pool<T>`: the typed face.
 
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 
 use super::raw::{PoolShape, PoolStats, RawPool};
 use super::slots::Handle;
 use crate::error::{Result, fail};
-use crate::segment::Segment;
+use crate::segment::{Entry, Segment};
 use crate::shared::Plain;
 
 /// A handle on a pool of `T`. May be used from any thread.
@@ -70,6 +71,19 @@ impl<T: Plain> Pool<T> {
     fn any() -> PoolShape {
         let (elem_size, elem_align) = (size_of::<T>() as u64, align_of::<T>() as u32);
         PoolShape { capacity: 0, elem_size, elem_align, type_tag: 0, exclusive: false }
+    }
+
+    /// All of its bytes, as docs/FORMAT.md has them. Valid while a handle on it is open; of a read-only segment, for reading only.
+    /// Other processes may write to them at any time.
+    #[must_use]
+    pub fn span(&self) -> NonNull<[u8]> {
+        self.raw.span()
+    }
+
+    /// What the table said of it when it was opened.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        self.raw.entry()
     }
 
     /// The name in the segment's table.
