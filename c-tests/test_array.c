@@ -269,11 +269,16 @@ static void every_structure_shows_its_bytes(void) {
   options.capacity = 5;
   options.elem_size = 24;
   OK(shm_pool_create(segment, "p", &options, &pool));
+  uint32_t removed = 0;
   CHECK_SHOWS(array, array, "a");
   CHECK_SHOWS(queue, queue, "q");
   CHECK_SHOWS(span, span, "s");
   CHECK_SHOWS(atomic, atomic, "x");
   CHECK_SHOWS(pool, pool, "p");
+  OK(shm_table_remove_all(segment, &removed));
+  CHECK_U64(removed, 5);
+  OK(shm_table_remove_all(segment, NULL));
+  CHECK_STATUS(shm_table_remove_all(NULL, &removed), SHM_ERR_INVALID);
   OK(shm_segment_close(segment));
 }
 

@@ -63,6 +63,11 @@ void an_array_is_a_container() {
   std::iota(array.begin(), array.end(), 1);
   CHECK(array.front() == 1 && array.back() == 10 && array[4] == 5 && array.at(9) == 10);
   CHECK(std::accumulate(array.cbegin(), array.cend(), 0) == 55);
+  CHECK(std::inner_product(array.begin(), array.end(), array.begin(), 0) == 385);
+  CHECK(std::ranges::min(array) == 1 && std::ranges::max(array) == 10);
+  std::ranges::transform(array, array.begin(), [](int i) { return 2 * i; });
+  CHECK(std::reduce(array.begin(), array.end()) == 110);
+  std::iota(array.begin(), array.end(), 1);
   CHECK(*array.rbegin() == 10 && *(array.rend() - 1) == 1 && array.crend() - array.crbegin() == 10);
   std::ranges::sort(array, std::greater<>());
   CHECK(array.data()[0] == 10 && array.as_span().last(1)[0] == 1);
@@ -214,6 +219,16 @@ void a_pool_lends_objects() {
   throws([&] { (void)picky.acquire(); }, shmds::status::invalid, "pool is NULL");
 }
 
+void everything_is_removed_at_once() {
+  const auto segment = fresh(new_name());
+  const auto span = shmds::span::create(segment, "s", 1000);
+  for (int i = 0; i < 20; i++) (void)shmds::atomic<int>::create(segment, std::to_string(i), i);
+  CHECK(segment.remove_all() == 21 && segment.entries().begin() == segment.entries().end());
+  CHECK(segment.stats().entries_used == 1 && segment.remove_all() == 0);  // ours is still open
+  const auto looking = look(segment.name().data());
+  throws([&] { looking.remove_all(); }, shmds::status::read_only, "read-only");
+}
+
 /// What the structure shows of itself is what the table says of it.
 template <class Structure>
 void shows(const shmds::segment& segment, Structure& structure) {
@@ -270,6 +285,7 @@ int main() {
   RUN(atomic_numbers<double>);
   RUN(atomic_flags_and_lookers);
   RUN(a_pool_lends_objects);
+  RUN(everything_is_removed_at_once);
   RUN(every_structure_shows_its_bytes);
   RUN(one_size_holds_them_all);
   return 0;

@@ -1970,6 +1970,17 @@ shm_status shm_table_next(const struct shm_segment *segment,
 shm_status shm_table_remove(const struct shm_segment *segment,
                             const char *name);
 
+/**
+ * Takes the names of all structures away, as `shm_table_remove` does, and sets `removed` to how many there were; NULL: not wanted.
+ *
+ * Errors: SHM_ERR_READ_ONLY; SHM_ERR_BUSY.
+ *
+ * # Safety
+ * `segment` is NULL or a handle; `removed` is NULL or writable.
+ */
+shm_status shm_table_remove_all(const struct shm_segment *segment,
+                                uint32_t *removed);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

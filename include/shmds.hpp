@@ -324,6 +324,13 @@ class segment {
     return detail::check_found(shm_table_remove(native(), detail::c_name(name).c_str()));
   }
 
+  /// Takes all names away, and says how many there were.
+  std::uint32_t remove_all() const {  // NOLINT: the number is an extra
+    std::uint32_t removed = 0;
+    detail::check(shm_table_remove_all(native(), &removed));
+    return removed;
+  }
+
   /// The C handle, still owned by this object; null if this is empty.
   [[nodiscard]] shm_segment* native() const noexcept { return handle_.get(); }
   [[nodiscard]] explicit operator bool() const noexcept { return handle_ != nullptr; }
@@ -708,6 +715,13 @@ class array_writing {
 /// An array of fixed length in a segment. Elements are reached as those of a heap array are: plain loads and stores,
 /// and who reads while another process writes gets whatever is there. get, set, load and store copy through atomics
 /// of at most eight bytes; a `writing` and a `snapshot` together give copies of one moment.
+///
+/// It is a contiguous range, so what the standard library does with ranges, spans and iterators it does with an array:
+///
+///     std::reduce(a.begin(), a.end())                                         // the sum
+///     std::ranges::minmax(a)
+///     std::ranges::transform(a, a.begin(), [](double x) { return 2 * x; })    // scaled
+///     std::inner_product(a.begin(), a.end(), b.begin(), 0.0)
 template <element T>
 class array {
  public:

@@ -362,7 +362,7 @@ impl<T: Plain> Array<T> {
     /// As [`create`](Self::create); `Exists`.
     pub fn create_with(segment: &Segment, name: &str, len: u64, type_tag: u64, exclusive: bool) -> Result<Self> {
         let shape = ArrayShape { len, type_tag, exclusive, ..Self::any() };
-        Ok(Self { raw: RawArray::create(segment, name, &shape)?, element: PhantomData })
+        Self::over(RawArray::create(segment, name, &shape)?)
     }
 
     /// Opens the array `name`, however long it is.
@@ -370,7 +370,20 @@ impl<T: Plain> Array<T> {
     /// # Errors
     /// `NotFound`; `Mismatch`; `Invalid`; `Busy`.
     pub fn open(segment: &Segment, name: &str) -> Result<Self> {
-        Ok(Self { raw: RawArray::open(segment, name, Some(&Self::any()))?, element: PhantomData })
+        Self::over(RawArray::open(segment, name, Some(&Self::any()))?)
+    }
+
+    /// Who made it may have asked for a larger alignment: then there is not one `T` behind the other.
+    fn over(raw: RawArray) -> Result<Self> {
+        let (name, step) = (&raw.entry().name, raw.step());
+        if step != size_of::<T>() {
+            return Err(fail!(
+                Mismatch,
+                "the elements of array '{name}' are {step} bytes apart, not {}",
+                size_of::<T>()
+            ));
+        }
+        Ok(Self { raw, element: PhantomData })
     }
 
     /// How many bytes of a segment an array of `len` elements takes, alignment included.
@@ -525,5 +538,22 @@ impl<T: Plain> Array<T> {
     #[must_use]
     pub fn writings(&self) -> (u64, bool) {
         self.raw.writings()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::SegmentOptions;
+
+    #[test]
+    fn elements_with_gaps_between_them_are_no_array_of_a_type() {
+        let name = format!("shmds-test-gaps-{}", process::pid());
+        let segment = Segment::create(&name, &SegmentOptions::new().size(1 << 20).exclusive()).unwrap();
+        let shape = ArrayShape { len: 4, elem_size: 4, elem_align: 64, type_tag: 0, exclusive: true };
+        let _raw = RawArray::create(&segment, "wide", &shape).unwrap();
+        let refused = Array::<u32>::open(&segment, "wide").unwrap_err();
+        assert_eq!(refused.status(), Status::Mismatch);
+        assert!(refused.message().contains("'wide' are 64 bytes apart, not 4"), "{refused}");
     }
 }

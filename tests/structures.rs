@@ -66,6 +66,22 @@ fn every_structure_shows_its_bytes() {
 }
 
 #[test]
+fn a_pool_tells_how_full_it_is_and_a_segment_removes_everything_at_once() {
+    let name = Name::new();
+    let segment = fresh(&name);
+    let pool = Pool::<u64>::create(&segment, "pool", 2).unwrap();
+    assert!((pool.capacity(), pool.is_empty(), pool.is_full()) == (2, true, false));
+    assert_eq!(pool.acquire_batch(9).unwrap().len(), 2);
+    assert!(!pool.is_empty() && pool.is_full());
+    let _other = Array::<u32>::create(&segment, "array", 50).unwrap();
+    drop(Span::create(&segment, "span", 50, 0, true).unwrap());
+    assert_eq!((segment.remove_all().unwrap(), segment.entries().count()), (3, 0));
+    assert_eq!((segment.stats().unwrap().entries_used, segment.remove_all().unwrap()), (2, 0), "two are still open");
+    drop((pool, _other));
+    assert_eq!(segment.stats().unwrap().used, 0);
+}
+
+#[test]
 fn the_dead_leave_objects_a_torn_array_and_bytes() {
     let name = Name::new();
     let segment = fresh(&name);

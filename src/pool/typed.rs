@@ -92,6 +92,24 @@ impl<T: Plain> Pool<T> {
         &self.raw.entry().name
     }
 
+    /// How many objects there are.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.raw.entry().count
+    }
+
+    /// Whether nobody owns an object. It counts them.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.stats().allocated == 0
+    }
+
+    /// Whether all objects are owned. It counts them.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.stats().available == 0
+    }
+
     /// How many objects there are, acquired and free. It counts them: not for hot paths.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
