@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -179,6 +180,50 @@ void atomic_flags_and_lookers() {
   CHECK(flag);
 }
 
+template <class T>
+void not_a_number_is_passed_over() {
+  const auto segment = fresh(new_name());
+  const T nan = std::numeric_limits<T>::quiet_NaN();
+  auto x = shmds::atomic<T>::create(segment, "x", T(5));
+  CHECK(x.fetch_min(nan) == T(5) && x.fetch_max(nan) == T(5) && x == T(5));
+  x = nan;
+  CHECK(std::isnan(x.fetch_min(T(7))) && x == T(7));
+  x = nan;
+  CHECK(std::isnan(x.fetch_max(T(8))) && x == T(8));
+  x = nan;
+  CHECK(std::isnan(x.fetch_max(nan)) && std::isnan(x.load()));
+}
+
+void a_scribbled_bool_is_true() {
+  const auto segment = fresh(new_name());
+  auto flag = shmds::atomic_bool::create(segment, "f", false);
+  auto* const byte = reinterpret_cast<unsigned char*>(flag.bytes().data());
+  for (int scribbled = 1; scribbled < 256; scribbled++) {
+    const auto scribble = [&] { *byte = static_cast<unsigned char>(scribbled); };
+    scribble();
+    bool expected = false;
+    CHECK(flag && flag.wait(false) && !flag.wait_for(true, 0ms));
+    CHECK(!flag.compare_exchange_strong(expected, false) && expected && *byte == scribbled);
+    CHECK(flag.compare_exchange_strong(expected, false) && *byte == 0);
+    scribble();
+    while (!flag.compare_exchange_weak(expected = true, true, std::memory_order_acq_rel, std::memory_order_relaxed)) {
+    }
+    CHECK(*byte == 1);
+    scribble();
+    CHECK(flag.fetch_and(true) && *byte == 1);
+    scribble();
+    CHECK(flag.fetch_and(false) && *byte == 0);
+    scribble();
+    CHECK(flag.fetch_or(false) && *byte == 1);
+    scribble();
+    CHECK(flag.fetch_xor(true) && *byte == 0);
+    scribble();
+    CHECK(!(flag ^= true) && *byte == 0);
+    scribble();
+    CHECK(flag.exchange(false) && *byte == 0);
+  }
+}
+
 void a_pool_lends_objects() {
   const auto name = new_name();
   const auto segment = fresh(name), second = shmds::segment::open(name);
@@ -284,6 +329,9 @@ int main() {
   RUN(atomic_numbers<float>);
   RUN(atomic_numbers<double>);
   RUN(atomic_flags_and_lookers);
+  RUN(not_a_number_is_passed_over<float>);
+  RUN(not_a_number_is_passed_over<double>);
+  RUN(a_scribbled_bool_is_true);
   RUN(a_pool_lends_objects);
   RUN(everything_is_removed_at_once);
   RUN(every_structure_shows_its_bytes);

@@ -260,7 +260,7 @@ enum shm_atomic_type
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   /**
-   * One byte, 0 or 1: `b`.
+   * One byte, 0 or 1: `b`. Whatever else a peer may have written there reads as true.
    */
   SHM_ATOMIC_BOOL = 1,
   /**
@@ -362,11 +362,11 @@ enum shm_atomic_operation
    */
   SHM_XOR = 5,
   /**
-   * The lesser.
+   * The lesser; what is not a number is passed over, as by `fmin`.
    */
   SHM_MINIMUM = 6,
   /**
-   * The greater.
+   * The greater; what is not a number is passed over, as by `fmax`.
    */
   SHM_MAXIMUM = 7,
 };
@@ -393,7 +393,7 @@ typedef struct Handle Handle;
 typedef struct shm_array shm_array;
 
 /**
- * A handle on a named atomic. May be used from any thread.
+ * A handle on a named atomic. May be used from any thread. All operations are lock-free.
  */
 typedef struct shm_atomic shm_atomic;
 

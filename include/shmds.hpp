@@ -868,7 +868,7 @@ concept atomic_value = detail::atomic_type<T>() != 0;
 /// std::atomic's do not. Who changes the value for waiters notifies.
 template <atomic_value T>
 class atomic {
-  /// A bool is handled as its byte: a peer may have written one that no bool has.
+  /// A bool is handled as its byte: a peer may have written one that no bool has. Any that is not zero is true.
   using word = std::conditional_t<std::is_same_v<T, bool>, std::uint8_t, T>;
   using order = std::memory_order;
   static constexpr order strict = std::memory_order_seq_cst;
@@ -892,18 +892,17 @@ class atomic {
   [[nodiscard]] T load(order o = strict) const { return value(readable().load(o)); }
   void store(T desired, order o = strict) { writable().store(static_cast<word>(desired), o); }
   T exchange(T desired, order o = strict) { return value(writable().exchange(static_cast<word>(desired), o)); }
-  /// Compared bit by bit. If the value is another, `expected` becomes that. A weak one may fail for no reason.
-  bool compare_exchange_weak(T& expected, T desired, order o = strict) {
-    auto found = static_cast<word>(expected);
-    const bool done = writable().compare_exchange_weak(found, static_cast<word>(desired), o);
-    if (!done) expected = value(found);
-    return done;
+  /// Compared bit by bit. If the value is another, `expected` becomes that. A weak one may fail for no reason. One order
+  /// for both outcomes, or one for each.
+  bool compare_exchange_weak(T& expected, T desired, order o = strict) { return compare<true>(expected, desired, o); }
+  bool compare_exchange_weak(T& expected, T desired, order success, order failure) {
+    return compare<true>(expected, desired, success, failure);
   }
   bool compare_exchange_strong(T& expected, T desired, order o = strict) {
-    auto found = static_cast<word>(expected);
-    const bool done = writable().compare_exchange_strong(found, static_cast<word>(desired), o);
-    if (!done) expected = value(found);
-    return done;
+    return compare<false>(expected, desired, o);
+  }
+  bool compare_exchange_strong(T& expected, T desired, order success, order failure) {
+    return compare<false>(expected, desired, success, failure);
   }
 
   // All return the value before.
@@ -916,14 +915,24 @@ class atomic {
     if constexpr (integer) return writable().fetch_sub(n, o);
     else return change([n](T old) { return old - n; }, o);
   }
-  T fetch_and(T n, order o = strict) requires(!floating) { return value(writable().fetch_and(word(n), o)); }
-  T fetch_or(T n, order o = strict) requires(!floating) { return value(writable().fetch_or(word(n), o)); }
-  T fetch_xor(T n, order o = strict) requires(!floating) { return value(writable().fetch_xor(word(n), o)); }
+  T fetch_and(T n, order o = strict) requires(!floating) {
+    if constexpr (integer) return writable().fetch_and(n, o);
+    else return change([n](T old) { return old && n; }, o);
+  }
+  T fetch_or(T n, order o = strict) requires(!floating) {
+    if constexpr (integer) return writable().fetch_or(n, o);
+    else return change([n](T old) { return old || n; }, o);
+  }
+  T fetch_xor(T n, order o = strict) requires(!floating) {
+    if constexpr (integer) return writable().fetch_xor(n, o);
+    else return change([n](T old) { return old != n; }, o);
+  }
+  // What is not a number is passed over, as by std::fmin and std::fmax.
   T fetch_min(T n, order o = strict) requires(integer || floating) {
-    return change([n](T old) { return n < old ? n : old; }, o);
+    return change([n](T old) { return n < old || is_nan(old) ? n : old; }, o);
   }
   T fetch_max(T n, order o = strict) requires(integer || floating) {
-    return change([n](T old) { return old < n ? n : old; }, o);
+    return change([n](T old) { return old < n || is_nan(old) ? n : old; }, o);
   }
 
   // As a number. These return the value after, but for x++ and x--.
@@ -982,6 +991,23 @@ class atomic {
     std::memcpy(&to, &value, sizeof to);
     return to;
   }
+  template <bool Weak>
+  bool compare(T& expected, T desired, auto... orders) {
+    const auto place = writable();
+    auto found = static_cast<word>(expected);
+    for (;;) {
+      const word tried = found;
+      bool done;
+      if constexpr (Weak) done = place.compare_exchange_weak(found, static_cast<word>(desired), orders...);
+      else done = place.compare_exchange_strong(found, static_cast<word>(desired), orders...);
+      if (done) return true;
+      if constexpr (std::is_same_v<T, bool>) {  // a byte that no bool has may read as the one expected
+        if (found != tried && value(found) == expected) continue;
+      }
+      expected = value(found);
+      return false;
+    }
+  }
   static T value(word found) noexcept {
     if constexpr (std::is_same_v<T, bool>) return found != 0;
     else return found;
@@ -997,10 +1023,14 @@ class atomic {
   }
   T change(auto to, order o) {
     const auto place = writable();
-    T old = place.load(std::memory_order_relaxed);
-    while (!place.compare_exchange_weak(old, to(old), o, std::memory_order_relaxed)) {
+    word old = place.load(std::memory_order_relaxed);
+    while (!place.compare_exchange_weak(old, static_cast<word>(to(value(old))), o, std::memory_order_relaxed)) {
     }
-    return old;
+    return value(old);
+  }
+  static bool is_nan(T x) noexcept {
+    if constexpr (floating) return x != x;
+    else return false;
   }
   std::atomic_ref<word> readable() const {
     if (!handle_) [[unlikely]] throw error(status::invalid, "this atomic is empty");

@@ -82,6 +82,48 @@ fn a_pool_tells_how_full_it_is_and_a_segment_removes_everything_at_once() {
 }
 
 #[test]
+fn minima_and_maxima_pass_over_what_is_not_a_number() {
+    let name = Name::new();
+    let segment = fresh(&name);
+    let atomic = Atomic::<f64>::create(&segment, "x", 5.0).unwrap();
+    let now = || atomic.load(Ordering::Relaxed).unwrap();
+    for change in [Atomic::fetch_min, Atomic::fetch_max] {
+        atomic.store(5.0, Ordering::Relaxed).unwrap();
+        assert_eq!((change(&atomic, f64::NAN, Ordering::Relaxed).unwrap(), now()), (5.0, 5.0));
+        atomic.store(f64::NAN, Ordering::Relaxed).unwrap();
+        assert!(change(&atomic, f64::NAN, Ordering::Relaxed).unwrap().is_nan() && now().is_nan());
+        change(&atomic, 7.0, Ordering::Relaxed).unwrap();
+        assert_eq!(now(), 7.0);
+    }
+}
+
+#[test]
+fn a_scribbled_bool_is_true_for_every_operation() {
+    let name = Name::new();
+    let segment = fresh(&name);
+    let flag = Atomic::<bool>::create(&segment, "flag", false).unwrap();
+    let order = Ordering::SeqCst;
+    for scribbled in 1..=u8::MAX {
+        // SAFETY: the value's byte, and nobody else is there.
+        let scribble = || unsafe { flag.as_ptr().cast::<u8>().write_volatile(scribbled) };
+        scribble();
+        assert!(flag.load(order).unwrap() && flag.wait(true, Duration::ZERO).unwrap().is_none());
+        assert_eq!(flag.compare_exchange(false, false, order, order).unwrap(), Err(true));
+        assert_eq!(flag.compare_exchange(true, false, order, order).unwrap(), Ok(true));
+        assert!(!flag.load(order).unwrap());
+        for (change, operand, left) in [
+            (Atomic::fetch_and as fn(&Atomic<bool>, bool, Ordering) -> _, true, true),
+            (Atomic::fetch_or, false, true),
+            (Atomic::fetch_xor, true, false),
+            (Atomic::exchange, false, false),
+        ] {
+            scribble();
+            assert_eq!((change(&flag, operand, order).unwrap(), flag.load(order).unwrap()), (true, left));
+        }
+    }
+}
+
+#[test]
 fn the_dead_leave_objects_a_torn_array_and_bytes() {
     let name = Name::new();
     let segment = fresh(&name);

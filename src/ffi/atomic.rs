@@ -10,14 +10,14 @@ use crate::atomic::{Operation, RawAtomic, Scalar};
 use crate::error::{Result, Status, fail};
 use crate::sync::Ordering;
 
-/// A handle on a named atomic. May be used from any thread.
+/// A handle on a named atomic. May be used from any thread. All operations are lock-free.
 pub struct shm_atomic(RawAtomic);
 
 /// The type of an atomic, and the field of `shm_atomic_value` that it uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum shm_atomic_type {
-    /// One byte, 0 or 1: `b`.
+    /// One byte, 0 or 1: `b`. Whatever else a peer may have written there reads as true.
     SHM_ATOMIC_BOOL = 1,
     /// Signed, 32 bits: `i32`.
     SHM_ATOMIC_I32 = 2,
@@ -83,9 +83,9 @@ pub enum shm_atomic_operation {
     SHM_OR = 4,
     /// Flips bits.
     SHM_XOR = 5,
-    /// The lesser.
+    /// The lesser; what is not a number is passed over, as by `fmin`.
     SHM_MINIMUM = 6,
-    /// The greater.
+    /// The greater; what is not a number is passed over, as by `fmax`.
     SHM_MAXIMUM = 7,
 }
 
