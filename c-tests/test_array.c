@@ -190,6 +190,14 @@ static void a_living_writer_is_waited_for_and_a_killed_one_leaves_it_torn(void) 
   OK(shm_array_get_stats(array, &stats));
   CHECK_U64(stats.unfinished, 0);
   CHECK_U64(stats.writings, 1);
+  OK(shm_array_begin_write(array));
+  OK(shm_array_abandon_write(array));
+  CHECK_FAILS(shm_array_abandon_write(array), SHM_ERR_INVALID, "not writing array 'a'");
+  CHECK_STATUS(shm_array_snapshot(array, 0, WIDE, copy, LONG_ENOUGH), SHM_TORN);
+  OK(shm_array_begin_write(array));
+  OK(shm_array_end_write(array));
+  OK(shm_array_snapshot(array, 0, WIDE, copy, 0));
+  CHECK_STATUS(shm_array_abandon_write(NULL), SHM_ERR_INVALID);
   close_pipe(inside);
   OK(shm_array_close(array));
   OK(shm_segment_close(segment));

@@ -130,6 +130,56 @@ void snapshots_know_writers() {
   CHECK(array.snapshot(0, copy, 20s) == shmds::status::ok);
 }
 
+/// Writes while it is destroyed, which may be during an exception.
+struct late_writer {
+  shmds::array<int>& array;
+  ~late_writer() {
+    auto writing = array.write();
+    array.fill(5);
+  }
+};
+
+void an_exception_leaves_the_array_torn() {
+  const auto segment = fresh(new_name());
+  auto array = shmds::array<int>::create(segment, "a", {.count = 5});
+  std::array<int, 5> copy{};
+  const auto interrupted = [&](auto during) {
+    try {
+      during();
+    } catch (const std::runtime_error&) {
+      return true;
+    }
+    return false;
+  };
+  CHECK(interrupted([&] {
+    auto writing = array.write();
+    array.set(0, 1);
+    throw std::runtime_error("in the middle");
+  }));
+  CHECK(array.snapshot(0, copy) == shmds::status::torn && array.stats().unfinished == 1);
+  CHECK(interrupted([&] {
+    auto first = array.write();
+    auto writing = std::move(first);
+    throw std::runtime_error("after a move");
+  }));
+  CHECK(array.snapshot(0, copy) == shmds::status::torn && array.stats().writings == 0);
+  array.write().end();
+  CHECK(array.snapshot(0, copy) == shmds::status::ok && copy[0] == 1);
+  CHECK(interrupted([&] {
+    array.write().end();
+    throw std::runtime_error("after the end");
+  }));
+  CHECK(interrupted([&] {
+    late_writer writer{array};
+    throw std::runtime_error("before the beginning");
+  }));
+  CHECK(array.snapshot(0, copy) == shmds::status::ok && copy[4] == 5 && array.stats().writings == 3);
+  auto writing = array.write();
+  writing.abandon();
+  CHECK(array.snapshot(0, copy) == shmds::status::torn);
+  throws([&] { writing.end(); }, shmds::status::invalid, "array is NULL");
+}
+
 template <class T>
 void atomic_numbers() {
   const auto segment = fresh(new_name());
@@ -322,6 +372,7 @@ int main() {
   RUN(a_span_is_bytes);
   RUN(an_array_is_a_container);
   RUN(snapshots_know_writers);
+  RUN(an_exception_leaves_the_array_torn);
   RUN(atomic_numbers<std::int32_t>);
   RUN(atomic_numbers<std::uint32_t>);
   RUN(atomic_numbers<std::int64_t>);

@@ -101,7 +101,7 @@ enum shm_status
    */
   SHM_LAPPED = 5,
   /**
-   * A writer died in the middle, and nobody has written since: what is there is a mixture.
+   * A writer died or gave up in the middle, and nobody has written since: what is there is a mixture.
    */
   SHM_TORN = 6,
   /**
@@ -482,7 +482,7 @@ typedef struct shm_array_stats {
    */
   uint32_t elem_align;
   /**
-   * 1 while a writing is under way, or was left unfinished by a writer that died.
+   * 1 while a writing is under way, or was left unfinished by a writer that died or gave up.
    */
   uint32_t unfinished;
   /**
@@ -1015,8 +1015,18 @@ shm_status shm_array_begin_write(const struct shm_array *array);
 shm_status shm_array_end_write(const struct shm_array *array);
 
 /**
- * Copies `count` elements out, from `start` on, all of the same moment: SHM_OK; SHM_TORN when a writer died in the middle and nobody
- * has completed a writing since; SHM_TIMEOUT when writers left no gap for `timeout_ns` nanoseconds. After the latter two, what is in
+ * Leaves a writing in the middle, as the death of the writer would: the array is torn until a writing is completed.
+ *
+ * Errors: SHM_ERR_INVALID when this attachment is not writing.
+ *
+ * # Safety
+ * `array` is NULL or a handle.
+ */
+shm_status shm_array_abandon_write(const struct shm_array *array);
+
+/**
+ * Copies `count` elements out, from `start` on, all of the same moment: SHM_OK; SHM_TORN when a writer died in the middle or gave up,
+ * and nobody has completed a writing since; SHM_TIMEOUT when writers left no gap for `timeout_ns` nanoseconds. After the latter two, what is in
  * `elements` is of no use. Never holds a writer up.
  *
  * Errors: SHM_ERR_INVALID when there are not as many.

@@ -26,6 +26,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <functional>
 #include <initializer_list>
 #include <iterator>
@@ -697,19 +698,25 @@ shm_array_options native(const array_options& from) {
 
 }  // namespace detail
 
-/// A writing that snapshots see whole or not at all; end() or the destructor completes it.
+/// A writing that snapshots see whole or not at all; end() or the destructor completes it. If an exception takes it
+/// away, or abandon(), the array is torn until somebody completes a writing: half of one is not shown as whole.
 class array_writing {
  public:
   explicit array_writing(const shm_array* array) : array_(array) { detail::check(shm_array_begin_write(array)); }
-  array_writing(array_writing&& other) noexcept : array_(std::exchange(other.array_, nullptr)) {}
+  array_writing(array_writing&& other) noexcept
+      : array_(std::exchange(other.array_, nullptr)), exceptions_(other.exceptions_) {}
   array_writing& operator=(array_writing&&) = delete;
   ~array_writing() {
-    if (array_ != nullptr) shm_array_end_write(array_);
+    if (array_ == nullptr) return;
+    if (std::uncaught_exceptions() > exceptions_) shm_array_abandon_write(array_);
+    else shm_array_end_write(array_);
   }
   void end() { detail::check(shm_array_end_write(std::exchange(array_, nullptr))); }
+  void abandon() { detail::check(shm_array_abandon_write(std::exchange(array_, nullptr))); }
 
  private:
   const shm_array* array_;
+  int exceptions_ = std::uncaught_exceptions();  ///< under way when it began: those do not take it away
 };
 
 /// An array of fixed length in a segment. Elements are reached as those of a heap array are: plain loads and stores,
@@ -792,7 +799,7 @@ class array {
   /// throws `status::busy` when somebody living writes.
   [[nodiscard]] array_writing write() { return array_writing(native()); }
   /// Copies out, from `start` on, all of one moment: `status::ok`; `status::torn` when a writer died in the middle
-  /// and nobody completed a writing since; `status::timeout` when writers left no gap.
+  /// or gave up, and nobody completed a writing since; `status::timeout` when writers left no gap.
   [[nodiscard]] status snapshot(std::size_t start, std::span<T> out, timeout limit = forever) const {
     if (out.empty()) return status::ok;
     return detail::check(shm_array_snapshot(native(), start, out.size(), out.data(), limit.nanoseconds()));

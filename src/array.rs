@@ -19,8 +19,8 @@
 //!
 //! # Death
 //!
-//! A writer that dies between the beginning and the end of a writing leaves the array *torn*: snapshots say so, until the next
-//! writing is complete. Nothing else remembers anything.
+//! A writer that dies between the beginning and the end of a writing, or gives it up, leaves the array *torn*: snapshots say so,
+//! until the next writing is complete. Nothing else remembers anything.
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -244,15 +244,19 @@ impl RawArray {
         Err(fail!(Busy, "array '{}' is being written by participant {owner}", self.entry().name))
     }
 
-    /// Leaves a writing in the middle: the array is torn.
-    fn abandon_write(&self) {
-        self.lock().reclaim(self.section.segment().attachment().me());
-    }
-
     /// Ends it.
     pub(crate) fn end_write(&self) -> Result<()> {
+        self.leave_write(SeqLock::end)
+    }
+
+    /// Leaves it in the middle: the array is torn.
+    pub(crate) fn abandon_write(&self) -> Result<()> {
+        self.leave_write(SeqLock::abandon)
+    }
+
+    fn leave_write(&self, leave: impl FnOnce(&SeqLock, u32) -> bool) -> Result<()> {
         let me = self.section.segment().attachment().me();
-        if me != 0 && self.lock().end(me) {
+        if me != 0 && leave(self.lock(), me) {
             return Ok(());
         }
         Err(fail!(Invalid, "this attachment is not writing array '{}'", self.entry().name))
@@ -499,37 +503,39 @@ impl<T: Plain> Array<T> {
         (0..self.len()).map(|index| self.get(index).unwrap_or_else(|_| T::zeroed()))
     }
 
-    /// Runs `writing` so that snapshots see all of what it changes, or nothing. One writer at a time. If it panics, the array
-    /// is torn.
+    /// Runs `writing` so that snapshots see all of what it changes, or nothing. One writer at a time. If it fails or panics, the
+    /// array is torn: half a writing is not shown as a whole one.
     ///
     /// # Errors
     /// `Busy` when somebody living writes; `ReadOnly`; what `writing` returns.
     pub fn write<R>(&self, writing: impl FnOnce(&Self) -> Result<R>) -> Result<R> {
-        /// What becomes of the writing if `writing` panics.
+        /// What becomes of the writing unless `writing` succeeds.
         struct Abandon<'a>(&'a RawArray);
         impl Drop for Abandon<'_> {
             fn drop(&mut self) {
-                self.0.abandon_write();
+                let _ = self.0.abandon_write();
             }
         }
         self.raw.begin_write()?;
         let abandon = Abandon(&self.raw);
-        let result = writing(self);
+        let result = writing(self)?;
         std::mem::forget(abandon);
         self.raw.end_write()?;
-        result
+        Ok(result)
     }
 
     /// Copies elements out, from `start` on, all of the same moment. False when the writer left no gap until `timeout`.
     ///
     /// # Errors
-    /// `Torn` when a writer died in the middle and nobody has written since: [`copy_to_slice`](Self::copy_to_slice) gets what is there;
+    /// `Torn` when a writer died in the middle or gave up, and nobody has written since: [`copy_to_slice`](Self::copy_to_slice) gets what is there;
     /// `Invalid` when there are not as many.
     pub fn snapshot(&self, start: usize, elements: &mut [T], timeout: Duration) -> Result<bool> {
         // SAFETY: room for as many.
         match unsafe { self.raw.snapshot(start, elements.len(), elements.as_mut_ptr().cast(), timeout) }? {
             Status::Ok => Ok(true),
-            Status::Torn => Err(fail!(Torn, "the last writer of array '{}' died in the middle", self.name())),
+            Status::Torn => {
+                Err(fail!(Torn, "the last writer of array '{}' died or gave up in the middle", self.name()))
+            }
             _ => Ok(false),
         }
     }

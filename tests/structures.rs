@@ -124,6 +124,25 @@ fn a_scribbled_bool_is_true_for_every_operation() {
 }
 
 #[test]
+fn a_writing_that_fails_or_panics_leaves_the_array_torn() {
+    let name = Name::new();
+    let segment = fresh(&name);
+    let array = Array::<u32>::create(&segment, "array", 50).unwrap();
+    let mut copy = [9; 50];
+    let failed = array.write(|array| array.set(0, 1).and_then(|()| array.set(50, 1)));
+    refused(failed, Status::Invalid, &["'array' has 50 elements"]);
+    refused(array.snapshot(0, &mut copy, SOON), Status::Torn, &["'array'", "gave up"]);
+    array.write(|array| array.fill(2)).unwrap();
+    assert!(array.snapshot(0, &mut copy, SOON).unwrap());
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        array.write(|_| -> shmds::Result<()> { panic!("on purpose") })
+    }));
+    assert!(panicked.is_err());
+    refused(array.snapshot(0, &mut copy, SOON), Status::Torn, &["'array'"]);
+    assert_eq!(array.writings(), (1, true));
+}
+
+#[test]
 fn the_dead_leave_objects_a_torn_array_and_bytes() {
     let name = Name::new();
     let segment = fresh(&name);

@@ -85,7 +85,7 @@ pub struct shm_array_stats {
     pub stride: u64,
     /// Alignment of an element.
     pub elem_align: u32,
-    /// 1 while a writing is under way, or was left unfinished by a writer that died.
+    /// 1 while a writing is under way, or was left unfinished by a writer that died or gave up.
     pub unfinished: u32,
     /// How many writings were completed.
     pub writings: u64,
@@ -340,8 +340,22 @@ pub unsafe extern "C" fn shm_array_end_write(array: Option<&shm_array>) -> shm_s
     })
 }
 
-/// Copies `count` elements out, from `start` on, all of the same moment: SHM_OK; SHM_TORN when a writer died in the middle and nobody
-/// has completed a writing since; SHM_TIMEOUT when writers left no gap for `timeout_ns` nanoseconds. After the latter two, what is in
+/// Leaves a writing in the middle, as the death of the writer would: the array is torn until a writing is completed.
+///
+/// Errors: SHM_ERR_INVALID when this attachment is not writing.
+///
+/// # Safety
+/// `array` is NULL or a handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_array_abandon_write(array: Option<&shm_array>) -> shm_status {
+    guard(|| {
+        need(array, "array")?.0.abandon_write()?;
+        Ok(Status::Ok)
+    })
+}
+
+/// Copies `count` elements out, from `start` on, all of the same moment: SHM_OK; SHM_TORN when a writer died in the middle or gave up,
+/// and nobody has completed a writing since; SHM_TIMEOUT when writers left no gap for `timeout_ns` nanoseconds. After the latter two, what is in
 /// `elements` is of no use. Never holds a writer up.
 ///
 /// Errors: SHM_ERR_INVALID when there are not as many.
