@@ -341,6 +341,11 @@ pub(crate) fn reclaim(entry: &Entry, section: Region, dead: u32) -> bool {
 /// let mut copy = [0.0; 100];
 /// assert!(temperatures.snapshot(0, &mut copy, std::time::Duration::MAX)?);
 /// assert_eq!(copy, [1.0; 100]);
+///
+/// // What iterators do, they do with an array:
+/// let warmest = temperatures.iter().fold(f32::MIN, f32::max);
+/// let product: f32 = temperatures.iter().zip(&copy).map(|(a, b)| a * b).sum();
+/// assert_eq!((warmest, product), (1.0, 100.0));
 /// # Ok(())
 /// # }
 /// ```
