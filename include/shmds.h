@@ -68,6 +68,21 @@
 #define SHM_NO_OBJECT 0
 
 /**
+ * Ring: the writer overwrites the oldest elements rather than wait for the consumer.
+ */
+#define SHM_OVERWRITE 512
+
+/**
+ * Begin reading at the oldest element that can be had.
+ */
+#define SHM_RING_OLDEST UINT64_MAX
+
+/**
+ * Begin reading at the next element to be written.
+ */
+#define SHM_RING_NEWEST (UINT64_MAX - 1)
+
+/**
  * What every function returns. Zero is done; positive is an ordinary outcome; negative is an error, whose sentence
  * `shm_last_error` has.
  */
@@ -417,6 +432,20 @@ typedef struct shm_pool shm_pool;
 typedef struct shm_queue shm_queue;
 
 /**
+ * A handle on a ring: a stream of elements of one size, with one writer.
+ *
+ * The first handle that pushes becomes the writer, the first that pops or skips the consumer, until it is closed or its process dies;
+ * others get SHM_ERR_BUSY. One thread at a time may push with a handle, and one pop. Any number of handles, also on a read-only segment, may look on
+ * (`shm_ring_peek`, `shm_ring_last`, `shm_ring_get_stats`) from any thread, or have readers with a position of their own.
+ */
+typedef struct shm_ring shm_ring;
+
+/**
+ * A reader of a ring with a position of its own. The writer does not wait for it. For one thread at a time.
+ */
+typedef struct shm_ring_reader shm_ring_reader;
+
+/**
  * An attachment to a segment of shared memory. May be used from any thread. After `fork`, the child's copy is an
  * attachment of its own.
  */
@@ -724,6 +753,108 @@ typedef struct shm_queue_stats {
    */
   uint32_t reserved;
 } shm_queue_stats;
+
+/**
+ * What a ring is to be, or must be. `shm_ring_options_init` first.
+ */
+typedef struct shm_ring_options {
+  /**
+   * Bytes of this struct; set by `shm_ring_options_init`.
+   */
+  uint32_t struct_size;
+  /**
+   * SHM_OVERWRITE; SHM_EXCLUSIVE (create only).
+   */
+  uint32_t flags;
+  /**
+   * Elements there is to be room for; rounded up to a power of two. When opening, 0: any.
+   */
+  uint64_t capacity;
+  /**
+   * Bytes of an element.
+   */
+  uint64_t elem_size;
+  /**
+   * Alignment: a power of two up to 4096; 0 (default): what suits the size, at most 8.
+   */
+  uint32_t elem_align;
+  /**
+   * Zero.
+   */
+  uint32_t reserved;
+  /**
+   * A mark of your own for the type; opening with another one is a mismatch. 0 (default): unchecked.
+   */
+  uint64_t type_tag;
+} shm_ring_options;
+
+/**
+ * What a ring is, how full it is, and what went through it.
+ */
+typedef struct shm_ring_stats {
+  /**
+   * Elements there is room for.
+   */
+  uint64_t capacity;
+  /**
+   * Elements the consumer would find now; where there is none, how many there are.
+   */
+  uint64_t size;
+  /**
+   * Bytes of an element.
+   */
+  uint64_t elem_size;
+  /**
+   * Alignment of an element.
+   */
+  uint32_t elem_align;
+  /**
+   * SHM_OVERWRITE, or 0.
+   */
+  uint32_t flags;
+  /**
+   * Elements ever written.
+   */
+  uint64_t written;
+  /**
+   * How many of them the consumer popped or skipped.
+   */
+  uint64_t read;
+  /**
+   * How many of them the consumer found overwritten.
+   */
+  uint64_t lost;
+  /**
+   * The participant who writes; 0: nobody.
+   */
+  uint32_t writer;
+  /**
+   * The participant who pops; 0: nobody.
+   */
+  uint32_t consumer;
+} shm_ring_stats;
+
+/**
+ * Where a reader is, and what it got.
+ */
+typedef struct shm_ring_reader_stats {
+  /**
+   * How many elements were written before the one it reads next: what `shm_ring_reader_open` and `_seek` take.
+   */
+  uint64_t position;
+  /**
+   * Elements it read or skipped.
+   */
+  uint64_t read;
+  /**
+   * Elements that were overwritten before it came to them.
+   */
+  uint64_t lost;
+  /**
+   * Elements it is behind the writer; some of them may be overwritten already.
+   */
+  uint64_t lag;
+} shm_ring_reader_stats;
 
 /**
  * How a segment is made or attached to. `shm_segment_options_init` first, then change what should differ.
@@ -1706,6 +1837,331 @@ shm_status shm_queue_span(const struct shm_queue *queue,
  * `queue` is NULL or a handle; `out` is NULL or writable.
  */
 shm_status shm_queue_entry(const struct shm_queue *queue, struct shm_entry *out);
+
+/**
+ * Fills in the defaults.
+ *
+ * # Safety
+ * `options` is NULL or writable.
+ */
+shm_status shm_ring_options_init(struct shm_ring_options *options);
+
+/**
+ * How many bytes of a segment such a ring takes, alignment included.
+ *
+ * Errors: SHM_ERR_INVALID when there can be no such ring.
+ *
+ * # Safety
+ * `options` is NULL or as `shm_ring_options_init` left it; `bytes` is NULL or writable.
+ */
+shm_status shm_ring_size(const struct shm_ring_options *options, uint64_t *bytes);
+
+/**
+ * Creates the ring `name`, or opens it if it is there with the same manner, capacity and elements. The handle is closed with
+ * `shm_ring_close`; it keeps the segment attached.
+ *
+ * Errors: SHM_ERR_EXISTS with SHM_EXCLUSIVE; SHM_ERR_MISMATCH, naming what differs; SHM_ERR_NO_SPACE; SHM_ERR_LIMIT when
+ * the table is full; SHM_ERR_INVALID; SHM_ERR_READ_ONLY; SHM_ERR_BUSY when a stopped process holds the segment's lock.
+ *
+ * # Safety
+ * `segment` is NULL or a handle; `name` is NULL or a string; `options` is NULL or as `shm_ring_options_init` left it; `out`
+ * is NULL or writable.
+ */
+shm_status shm_ring_create(const struct shm_segment *segment,
+                           const char *name,
+                           const struct shm_ring_options *options,
+                           struct shm_ring **out);
+
+/**
+ * Opens the ring `name`. With `expected` it must be what that says (capacity 0: any); NULL takes it as it is. On a
+ * read-only segment it can be looked at and read by readers. The handle is closed with `shm_ring_close`.
+ *
+ * Errors: SHM_ERR_NOT_FOUND; else as `shm_ring_create`.
+ *
+ * # Safety
+ * As `shm_ring_create`.
+ */
+shm_status shm_ring_open(const struct shm_segment *segment,
+                         const char *name,
+                         const struct shm_ring_options *expected,
+                         struct shm_ring **out);
+
+/**
+ * Ends the handle; others may have its ends.
+ *
+ * # Safety
+ * `ring` is NULL or a handle that was not closed yet, and no other thread uses it.
+ */
+shm_status shm_ring_close(struct shm_ring *ring);
+
+/**
+ * Writes a copy of an element: SHM_OK, SHM_FULL (never with SHM_OVERWRITE).
+ *
+ * Errors: SHM_ERR_BUSY when there is another writer; SHM_ERR_READ_ONLY; SHM_ERR_CORRUPT.
+ *
+ * # Safety
+ * `ring` is NULL or a handle, used by one pushing thread; `element` is NULL or readable for an element.
+ */
+shm_status shm_ring_push(const struct shm_ring *ring, const void *element);
+
+/**
+ * As `shm_ring_push`, waiting up to `timeout_ns` nanoseconds (SHM_FOREVER: no limit) for room; then SHM_TIMEOUT.
+ *
+ * # Safety
+ * As `shm_ring_push`.
+ */
+shm_status shm_ring_push_wait(const struct shm_ring *ring, const void *element, uint64_t timeout_ns);
+
+/**
+ * Writes as many of `count` elements, one after the other, as there is room for, published at once, and sets `done` to how many: SHM_OK when
+ * at least one (or `count` is 0), else SHM_FULL. With SHM_OVERWRITE all are written, a capacity's worth at a time.
+ *
+ * Errors: as `shm_ring_push`.
+ *
+ * # Safety
+ * As `shm_ring_push`, for `count` elements; `done` is NULL or writable.
+ */
+shm_status shm_ring_push_bulk(const struct shm_ring *ring,
+                              const void *elements,
+                              size_t count,
+                              size_t *done);
+
+/**
+ * Writes all of `count` elements, waiting up to `timeout_ns` nanoseconds altogether: SHM_OK when all are in, else
+ * SHM_TIMEOUT. `done` is set to how many are in.
+ *
+ * Errors: as `shm_ring_push`.
+ *
+ * # Safety
+ * As `shm_ring_push_bulk`.
+ */
+shm_status shm_ring_push_bulk_wait(const struct shm_ring *ring,
+                                   const void *elements,
+                                   size_t count,
+                                   uint64_t timeout_ns,
+                                   size_t *done);
+
+/**
+ * Takes the oldest element there is: SHM_OK; SHM_EMPTY; SHM_LAPPED when what there was is overwritten, and nothing could be had. `lost` (may be
+ * NULL) is set to how many elements were overwritten before they could be taken, since the last call that said so.
+ *
+ * Errors: SHM_ERR_BUSY when there is another consumer; SHM_ERR_READ_ONLY; SHM_ERR_CORRUPT.
+ *
+ * # Safety
+ * `ring` is NULL or a handle, used by one popping thread; `element` is NULL or writable for an element; `lost` is NULL or
+ * writable.
+ */
+shm_status shm_ring_pop(const struct shm_ring *ring,
+                        void *element,
+                        uint64_t *lost);
+
+/**
+ * As `shm_ring_pop`, waiting up to `timeout_ns` nanoseconds (SHM_FOREVER: no limit) for an element; then SHM_TIMEOUT.
+ *
+ * # Safety
+ * As `shm_ring_pop`.
+ */
+shm_status shm_ring_pop_wait(const struct shm_ring *ring, void *element, uint64_t timeout_ns, uint64_t *lost);
+
+/**
+ * Takes as many elements as there are, up to `count`, and sets `done` to how many: SHM_OK when at least one (or `count` is 0), else
+ * SHM_EMPTY or SHM_LAPPED. `lost`: as in `shm_ring_pop`.
+ *
+ * Errors: as `shm_ring_pop`.
+ *
+ * # Safety
+ * As `shm_ring_pop`, for `count` elements; `done` is NULL or writable.
+ */
+shm_status shm_ring_pop_bulk(const struct shm_ring *ring,
+                             void *elements,
+                             size_t count,
+                             size_t *done,
+                             uint64_t *lost);
+
+/**
+ * As `shm_ring_pop_bulk`, waiting up to `timeout_ns` nanoseconds for the first element; then SHM_TIMEOUT.
+ *
+ * # Safety
+ * As `shm_ring_pop_bulk`.
+ */
+shm_status shm_ring_pop_bulk_wait(const struct shm_ring *ring,
+                                  void *elements,
+                                  size_t count,
+                                  uint64_t timeout_ns,
+                                  size_t *done,
+                                  uint64_t *lost);
+
+/**
+ * Copies up to `count` elements that lie `offset` after the one that would be popped next, and sets `done` to how many: SHM_OK when at least one
+ * (or `count` is 0), else SHM_EMPTY. They stay where they are. Also on a read-only segment.
+ *
+ * Errors: SHM_ERR_CORRUPT.
+ *
+ * # Safety
+ * `ring` is NULL or a handle; `elements` is NULL or writable for `count` elements; `done` is NULL or writable.
+ */
+shm_status shm_ring_peek(const struct shm_ring *ring,
+                         uint64_t offset,
+                         void *elements,
+                         size_t count,
+                         size_t *done);
+
+/**
+ * Copies the newest `count` elements, oldest first, and sets `done` to how many: fewer when there are not as many, or a fast writer is overwriting
+ * them. SHM_OK when at least one (or `count` is 0), else SHM_EMPTY. Also on a read-only segment.
+ *
+ * Errors: SHM_ERR_CORRUPT.
+ *
+ * # Safety
+ * As `shm_ring_peek`.
+ */
+shm_status shm_ring_last(const struct shm_ring *ring,
+                         void *elements,
+                         size_t count,
+                         size_t *done);
+
+/**
+ * Passes over up to `count` elements, as if they had been popped, and sets `skipped` (may be NULL) to how many.
+ *
+ * Errors: as `shm_ring_pop`.
+ *
+ * # Safety
+ * `ring` is NULL or a handle, used by one popping thread; `skipped` is NULL or writable.
+ */
+shm_status shm_ring_skip(const struct shm_ring *ring, uint64_t count, uint64_t *skipped);
+
+/**
+ * Passes over all elements there are, and sets `skipped` (may be NULL) to how many.
+ *
+ * Errors: as `shm_ring_pop`.
+ *
+ * # Safety
+ * As `shm_ring_skip`.
+ */
+shm_status shm_ring_clear(const struct shm_ring *ring, uint64_t *skipped);
+
+/**
+ * What the ring is, how full it is, and what went through it. Also on a read-only segment.
+ *
+ * Errors: SHM_ERR_CORRUPT.
+ *
+ * # Safety
+ * `ring` is NULL or a handle; `stats` is NULL or writable.
+ */
+shm_status shm_ring_get_stats(const struct shm_ring *ring, struct shm_ring_stats *stats);
+
+/**
+ * How long waiting calls of this handle spin before they sleep, in nanoseconds; 20,000 at first.
+ *
+ * # Safety
+ * `ring` is NULL or a handle.
+ */
+shm_status shm_ring_set_spin(const struct shm_ring *ring, uint64_t spin_ns);
+
+/**
+ * Makes a reader with a position of its own, that begins at SHM_RING_OLDEST, SHM_RING_NEWEST, or a position another reader told. Also on a
+ * read-only segment. It is closed with `shm_ring_reader_close`, and keeps the ring open.
+ *
+ * Errors: SHM_ERR_INVALID for a position that was not written yet; SHM_ERR_CORRUPT.
+ *
+ * # Safety
+ * `ring` is NULL or a handle; `out` is NULL or writable.
+ */
+shm_status shm_ring_reader_open(const struct shm_ring *ring,
+                                uint64_t position,
+                                struct shm_ring_reader **out);
+
+/**
+ * Ends the reader.
+ *
+ * # Safety
+ * `reader` is NULL or a reader that was not closed yet, and no other thread uses it.
+ */
+shm_status shm_ring_reader_close(struct shm_ring_reader *reader);
+
+/**
+ * Reads up to `count` elements and sets `done` to how many: SHM_OK when at least one (or `count` is 0), else SHM_EMPTY; SHM_LAPPED when what there
+ * was is overwritten, and nothing could be had. `lost` (may be NULL) is set to how many elements were overwritten before they could be
+ * read, since the last call that said so.
+ *
+ * Errors: SHM_ERR_CORRUPT.
+ *
+ * # Safety
+ * `reader` is NULL or a reader that no other thread uses; `elements` is NULL or writable for `count` elements; `done` is NULL
+ * or writable; `lost` is NULL or writable.
+ */
+shm_status shm_ring_reader_read(struct shm_ring_reader *reader,
+                                void *elements,
+                                size_t count,
+                                size_t *done,
+                                uint64_t *lost);
+
+/**
+ * As `shm_ring_reader_read`, waiting up to `timeout_ns` nanoseconds (SHM_FOREVER: no limit) for the first element; then SHM_TIMEOUT.
+ * On a read-only segment it looks again from time to time instead of being woken.
+ *
+ * # Safety
+ * As `shm_ring_reader_read`.
+ */
+shm_status shm_ring_reader_read_wait(struct shm_ring_reader *reader,
+                                     void *elements,
+                                     size_t count,
+                                     uint64_t timeout_ns,
+                                     size_t *done,
+                                     uint64_t *lost);
+
+/**
+ * Copies up to `count` elements that lie `offset` after the next, and sets `done` to how many: SHM_OK when at least one (or `count` is 0),
+ * else SHM_EMPTY. The position does not change.
+ *
+ * Errors: SHM_ERR_CORRUPT.
+ *
+ * # Safety
+ * As `shm_ring_reader_read`.
+ */
+shm_status shm_ring_reader_peek(struct shm_ring_reader *reader,
+                                uint64_t offset,
+                                void *elements,
+                                size_t count,
+                                size_t *done);
+
+/**
+ * Passes over up to `count` elements, as if they had been read, and sets `skipped` (may be NULL) to how many.
+ *
+ * Errors: SHM_ERR_CORRUPT.
+ *
+ * # Safety
+ * `reader` is NULL or a reader that no other thread uses; `skipped` is NULL or writable.
+ */
+shm_status shm_ring_reader_skip(struct shm_ring_reader *reader, uint64_t count, uint64_t *skipped);
+
+/**
+ * Goes to SHM_RING_OLDEST, SHM_RING_NEWEST, or a position. What lies between counts neither as read nor as lost.
+ *
+ * Errors: SHM_ERR_INVALID for a position that was not written yet; SHM_ERR_CORRUPT.
+ *
+ * # Safety
+ * `reader` is NULL or a reader that no other thread uses.
+ */
+shm_status shm_ring_reader_seek(struct shm_ring_reader *reader, uint64_t position);
+
+/**
+ * Where the reader is, and what it got.
+ *
+ * Errors: SHM_ERR_CORRUPT.
+ *
+ * # Safety
+ * `reader` is NULL or a reader that no other thread uses; `stats` is NULL or writable.
+ */
+shm_status shm_ring_reader_get_stats(struct shm_ring_reader *reader, struct shm_ring_reader_stats *stats);
+
+/**
+ * How long waiting calls of this reader spin before they sleep, in nanoseconds; 20,000 at first.
+ *
+ * # Safety
+ * `reader` is NULL or a reader that no other thread uses.
+ */
+shm_status shm_ring_reader_set_spin(struct shm_ring_reader *reader, uint64_t spin_ns);
 
 /**
  * Fills in the defaults.

@@ -1,7 +1,7 @@
 //! Shared-memory data structures for processes that talk to each other in nanoseconds and survive each other's deaths.
 //!
 //! A [`Segment`] is a piece of memory that several processes map. In it lie named structures: [`Queue`], [`Array`],
-//! [`Atomic`], [`Pool`] and [`Span`]. Everything can be used from Rust, from C (`shmds.h`) and from C++ (`shmds.hpp`) at the same time.
+//! [`Atomic`], [`Pool`], [`Ring`] and [`Span`]. Everything can be used from Rust, from C (`shmds.h`) and from C++ (`shmds.hpp`) at the same time.
 //!
 //! ```
 //! # fn main() -> shmds::Result<()> {
@@ -33,7 +33,7 @@
 //! |---|---|---|
 //! | `ffi` | the C ABI: translation, one file per structure, no logic | everything below |
 //! | `queue` | the bounded FIFO | segment, shared, os, sync |
-//! | `array`, `atomic`, `pool`, `span` | the other structures | segment, shared, os, sync |
+//! | `array`, `atomic`, `pool`, `ring`, `span` | the other structures | segment, shared, os, sync |
 //! | `kinds` | which structure buries its dead how; the only call upward, from segment | structures |
 //! | `segment` | create, attach, the table of names, participants and their deaths | shared, os, sync |
 //! | `shared` | the vocabulary: line pairs, event count, element copies, plain data | os, sync |
@@ -52,6 +52,7 @@ mod error;
 mod os;
 mod pool;
 mod queue;
+mod ring;
 mod segment;
 mod shared;
 mod sync;
@@ -66,6 +67,7 @@ mod span;
 pub use error::{Error, Result, Status};
 pub use pool::Handle;
 pub use queue::Mode;
+pub use ring::RingStart;
 pub use shared::Plain;
 
 #[cfg(not(loom))]
@@ -76,6 +78,8 @@ pub use atomic::{Atomic, AtomicValue, Scalar};
 pub use pool::{Pool, PoolStats};
 #[cfg(not(loom))]
 pub use queue::{Claim, Peek, Queue, QueueOptions, QueueStats};
+#[cfg(not(loom))]
+pub use ring::{Ring, RingOptions, RingReader, RingStats};
 #[cfg(not(loom))]
 pub use segment::{Entry, Kind, Participant, Segment, SegmentOptions, SegmentStats, TableShape};
 #[cfg(not(loom))]

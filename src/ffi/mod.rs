@@ -17,6 +17,7 @@ mod array;
 mod atomic;
 mod pool;
 mod queue;
+mod ring;
 mod segment;
 mod span;
 mod status;
@@ -78,6 +79,29 @@ fn null(name: &str) -> Error {
 #[inline(always)]
 fn need_out<T>(argument: *mut T, name: &str) -> Result<*mut T> {
     if argument.is_null() { Err(null(name)) } else { Ok(argument) }
+}
+
+/// Bytes that must be there.
+#[inline(always)]
+fn need_bytes(argument: *const c_void, name: &str) -> Result<*const u8> {
+    if argument.is_null() { Err(null(name)) } else { Ok(argument.cast()) }
+}
+
+/// Refuses more elements than there can be memory for.
+fn check_count(count: usize, elem_size: usize) -> Result<()> {
+    match count.checked_mul(elem_size) {
+        Some(bytes) if isize::try_from(bytes).is_ok() => Ok(()),
+        _ => Err(fail!(Invalid, "{count} elements of {elem_size} bytes cannot be in memory")),
+    }
+}
+
+/// Writes to an out-parameter, which the exported function's caller promised to be NULL or writable.
+#[inline(always)]
+fn put<T>(out: *mut T, value: T) {
+    if !out.is_null() {
+        // SAFETY: not NULL, and the promise that every exported function asks for.
+        unsafe { out.write(value) };
+    }
 }
 
 /// A string that must be there and be UTF-8.

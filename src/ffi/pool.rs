@@ -227,15 +227,12 @@ pub unsafe extern "C" fn shm_pool_acquire_batch(
 ) -> shm_status {
     guard(|| {
         let (pool, handles, done) = (&need(pool, "pool")?.0, need_out(handles, "handles")?, need_out(done, "done")?);
-        pool.writable()?;
         let mut moved = 0;
-        while moved < count
-            && let Some(acquired) = pool.acquire()?
-        {
+        pool.acquire_batch(count, |acquired| {
             // SAFETY: below `count`, and the caller's promise.
             unsafe { handles.add(moved).write(acquired.to_bits()) };
             moved += 1;
-        }
+        })?;
         // SAFETY: not NULL, and the caller's promise.
         unsafe { done.write(moved) };
         Ok(if moved > 0 || count == 0 { Status::Ok } else { Status::Empty })
@@ -277,10 +274,10 @@ pub unsafe extern "C" fn shm_pool_release_batch(
             return Err(null("handles"));
         }
         // SAFETY: below `count`, and the caller's promise.
-        let release = |i| pool.release(Handle::from_bits(unsafe { handles.add(i).read() }));
-        let refused = (0..count).find_map(|i| release(i).err().map(|error| (i, error)));
+        let handles = (0..count).map(|i| Handle::from_bits(unsafe { handles.add(i).read() }));
+        let refused = pool.release_batch(handles).err();
         // SAFETY: not NULL, and the caller's promise.
-        unsafe { done.write(refused.as_ref().map_or(count, |(i, _)| *i)) };
+        unsafe { done.write(refused.as_ref().map_or(count, |(done, _)| *done)) };
         refused.map_or(Ok(Status::Ok), |(_, error)| Err(error))
     })
 }

@@ -6,8 +6,8 @@ use super::segment::shm_segment;
 use super::status::shm_status;
 use super::table::shm_entry;
 use super::{
-    SHM_EXCLUSIVE, SHM_SPSC, Sized32, give_entry, give_span, guard, need, need_options, need_out, need_text, null,
-    only_flags, timeout,
+    SHM_EXCLUSIVE, SHM_SPSC, Sized32, check_count, give_entry, give_span, guard, need, need_bytes, need_options,
+    need_out, need_text, only_flags, timeout,
 };
 use crate::error::{Result, Status, fail};
 use crate::queue::{Claimed, Mode, QueueShape, RawQueue};
@@ -213,11 +213,6 @@ pub unsafe extern "C" fn shm_queue_close(queue: *mut shm_queue) -> shm_status {
     })
 }
 
-#[inline(always)]
-fn need_bytes(argument: *const c_void, name: &str) -> Result<*const u8> {
-    if argument.is_null() { Err(null(name)) } else { Ok(argument.cast()) }
-}
-
 /// Enqueues a copy of an element: SHM_OK, SHM_FULL, SHM_CLOSED.
 ///
 /// Errors: SHM_ERR_BUSY when the queue is SPSC and has another producer; SHM_ERR_READ_ONLY; SHM_ERR_CORRUPT.
@@ -247,14 +242,6 @@ pub unsafe extern "C" fn shm_queue_dequeue(queue: Option<&shm_queue>, element: *
         // SAFETY: the caller's promises.
         unsafe { queue.dequeue(Dynamic(queue.elem_size()), element.cast()) }
     })
-}
-
-/// Refuses more elements than there can be memory for.
-fn check_count(queue: &RawQueue, count: usize) -> Result<()> {
-    match count.checked_mul(queue.elem_size()) {
-        Some(bytes) if isize::try_from(bytes).is_ok() => Ok(()),
-        _ => Err(fail!(Invalid, "{count} elements of {} bytes cannot be in memory", queue.elem_size())),
-    }
 }
 
 fn settled(result: Result<(), Status>) -> Status {
@@ -320,7 +307,7 @@ pub unsafe extern "C" fn shm_queue_enqueue_bulk(
     guard(|| {
         let queue = &need(queue, "queue")?.0;
         let (elements, done) = (need_bytes(elements, "elements")?, need_out(done, "done")?);
-        check_count(queue, count)?;
+        check_count(count, queue.elem_size())?;
         let mut moved = 0;
         // SAFETY: the caller's promises.
         let status = unsafe { queue.enqueue_bulk(Dynamic(queue.elem_size()), elements, count, &mut moved) }?;
@@ -347,7 +334,7 @@ pub unsafe extern "C" fn shm_queue_dequeue_bulk(
     guard(|| {
         let queue = &need(queue, "queue")?.0;
         let (elements, done) = (need_out(elements, "elements")?, need_out(done, "done")?);
-        check_count(queue, count)?;
+        check_count(count, queue.elem_size())?;
         let mut moved = 0;
         // SAFETY: the caller's promises.
         let status = unsafe { queue.dequeue_bulk(Dynamic(queue.elem_size()), elements.cast(), count, &mut moved) }?;
@@ -375,7 +362,7 @@ pub unsafe extern "C" fn shm_queue_enqueue_bulk_wait(
     guard(|| {
         let queue = &need(queue, "queue")?.0;
         let (elements, done) = (need_bytes(elements, "elements")?, need_out(done, "done")?);
-        check_count(queue, count)?;
+        check_count(count, queue.elem_size())?;
         let width = Dynamic(queue.elem_size());
         let mut moved = 0;
         let status = queue.wait(Status::Full, timeout(timeout_ns), || {
@@ -403,7 +390,7 @@ pub unsafe extern "C" fn shm_queue_dequeue_bulk_wait(
     guard(|| {
         let queue = &need(queue, "queue")?.0;
         let (elements, done) = (need_out(elements, "elements")?, need_out(done, "done")?);
-        check_count(queue, count)?;
+        check_count(count, queue.elem_size())?;
         let width = Dynamic(queue.elem_size());
         let mut moved = 0;
         let status = queue.wait(Status::Empty, timeout(timeout_ns), || {

@@ -125,16 +125,29 @@ impl RawPool {
 
     /// Takes a free object; `None` when there is none.
     pub(crate) fn acquire(&self) -> Result<Option<Handle>> {
+        let mut acquired = None;
+        self.acquire_batch(1, |handle| acquired = Some(handle))?;
+        Ok(acquired)
+    }
+
+    /// Takes up to `count` free objects and hands them to `give`.
+    pub(crate) fn acquire_batch(&self, count: usize, mut give: impl FnMut(Handle)) -> Result<()> {
         let me = self.me()?;
-        loop {
-            if let Some((handle, word)) = self.slots.acquire(me, self.near.load(Ordering::Relaxed)) {
+        let mut left = count;
+        while left > 0 {
+            let near = self.near.load(Ordering::Relaxed);
+            let found = self.slots.acquire(me, near, left, |handle| {
+                left -= 1;
+                give(handle);
+            });
+            if let Some(word) = found {
                 self.near.store(word, Ordering::Relaxed);
-                return Ok(Some(handle));
             }
-            if !self.search() {
-                return Ok(None);
+            if left > 0 && !self.search() {
+                break;
             }
         }
+        Ok(())
     }
 
     /// Buries the dead, who may own objects; once in a while. True when there were some.
@@ -149,8 +162,13 @@ impl RawPool {
     }
 
     pub(crate) fn release(&self, handle: Handle) -> Result<()> {
-        let me = self.me()?;
-        self.slots.release(me, handle).map_err(|refusal| self.refused(handle, refusal))
+        self.release_batch([handle]).map_err(|(_, error)| error)
+    }
+
+    /// Gives objects back; stops at the first that is refused, and says how many came before it.
+    pub(crate) fn release_batch(&self, handles: impl IntoIterator<Item = Handle>) -> Result<(), (usize, Error)> {
+        let me = self.me().map_err(|error| (0, error))?;
+        self.slots.release(me, handles).map_err(|(done, handle, refusal)| (done, self.refused(handle, refusal)))
     }
 
     /// The address of an object, whoever owns it.

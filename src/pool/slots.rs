@@ -18,7 +18,8 @@
 //! is never cleared by somebody late.
 //!
 //! A linked list of free objects would take one swap less, but between taking an object off the list and writing its owner
-//! down, a death would leak it; here the owner is written by the very swap that takes it.
+//! down, a death would leak it; here the owner is written by the very swap that takes it. A batch takes each object by a swap of its own
+//! word, which nobody else wants, and changes the map, which all share, once per 64 objects.
 //!
 //! # Handles
 //!
@@ -189,7 +190,11 @@ impl Slots {
     }
 
     fn hint(&self, index: u64) {
-        self.map(index / 64).fetch_or(1 << (index % 64), Ordering::Relaxed);
+        self.hints(index / 64, 1 << (index % 64));
+    }
+
+    fn hints(&self, word: u64, bits: u64) {
+        self.map(word).fetch_or(bits, Ordering::Relaxed);
     }
 
     /// The address of an object.
@@ -200,23 +205,45 @@ impl Slots {
         unsafe { self.region.base().add((self.geometry.objects + index * self.geometry.step) as usize).as_ptr() }
     }
 
-    /// Takes a free object, looking from map word `from` on; `None` when there is none. Also says where it was found.
-    pub(crate) fn acquire(&self, me: u32, from: u64) -> Option<(Handle, u64)> {
+    /// Takes up to `count` free objects, looking from map word `from` on, and hands them to `give`. Says in which word it found
+    /// the last; `None` when there was none.
+    pub(crate) fn acquire(&self, me: u32, from: u64, count: usize, mut give: impl FnMut(Handle)) -> Option<u64> {
         let words = self.words();
         let start = from % words;
+        let (mut left, mut found) = (count, None);
         for word in (start..words).chain(0..start) {
-            let mut bits = self.map(word).load(Ordering::Relaxed);
-            while bits != 0 {
-                let index = word * 64 + u64::from(bits.trailing_zeros());
-                if let Some(handle) = self.take(me, index) {
-                    return Some((handle, word));
+            let taken = self.acquire_in(me, word, left, &mut give);
+            if taken > 0 {
+                (left, found) = (left - taken, Some(word));
+                if left == 0 {
+                    break;
                 }
-                bits &= bits - 1;
             }
         }
-        None
+        found
     }
 
+    /// Takes up to `count` free objects of one map word; says how many.
+    fn acquire_in(&self, me: u32, word: u64, count: usize, give: &mut impl FnMut(Handle)) -> usize {
+        let mut bits = self.map(word).load(Ordering::Relaxed);
+        let (mut taken, mut mine) = (0, 0_u64);
+        while bits != 0 && taken < count {
+            let nth = bits.trailing_zeros();
+            bits &= bits - 1;
+            if let Some(handle) = self.take(me, word * 64 + u64::from(nth)) {
+                give(handle);
+                mine |= 1 << nth;
+                taken += 1;
+            }
+        }
+        if mine != 0 {
+            self.map(word).fetch_and(!mine, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// Claims an object, whose bit is then to be cleared.
+    #[inline(always)]
     fn take(&self, me: u32, index: u64) -> Option<Handle> {
         if index >= self.geometry.capacity {
             return None;
@@ -229,7 +256,6 @@ impl Slots {
         }
         // Acquire, `free`.
         state.compare_exchange(found, owned(generation, me), Ordering::Acquire, Ordering::Relaxed).ok()?;
-        self.map(index / 64).fetch_and(!(1 << (index % 64)), Ordering::Relaxed);
         Some(Handle::new(index, generation))
     }
 
@@ -258,10 +284,27 @@ impl Slots {
         }
     }
 
-    /// Gives an object back.
-    pub(crate) fn release(&self, me: u32, handle: Handle) -> Result<(), Refusal> {
-        let index = self.change(me, handle, freed)?;
-        self.hint(index);
+    /// Gives objects back; stops at the first that is refused, and says how many came before it.
+    pub(crate) fn release(
+        &self,
+        me: u32,
+        handles: impl IntoIterator<Item = Handle>,
+    ) -> Result<(), (usize, Handle, Refusal)> {
+        let (mut word, mut bits) = (0, 0);
+        for (done, handle) in handles.into_iter().enumerate() {
+            let freed = self.change(me, handle, freed);
+            let next = freed.as_ref().map_or(word, |index| index / 64);
+            if bits != 0 && (freed.is_err() || next != word) {
+                self.hints(word, bits);
+                bits = 0;
+            }
+            let index = freed.map_err(|refusal| (done, handle, refusal))?;
+            word = next;
+            bits |= 1 << (index % 64);
+        }
+        if bits != 0 {
+            self.hints(word, bits);
+        }
         Ok(())
     }
 
@@ -306,6 +349,18 @@ impl Slots {
     }
 }
 
+#[cfg(test)]
+fn acquire(slots: &Slots, me: u32) -> Option<Handle> {
+    let mut acquired = None;
+    slots.acquire(me, 0, 1, |handle| acquired = Some(handle));
+    acquired
+}
+
+#[cfg(test)]
+fn release(slots: &Slots, me: u32, handle: Handle) -> Result<(), Refusal> {
+    slots.release(me, [handle]).map_err(|(_, _, refusal)| refusal)
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -327,7 +382,11 @@ mod tests {
         }
 
         fn acquire(&self, me: u32) -> Option<Handle> {
-            self.slots.acquire(me, 0).map(|(handle, _)| handle)
+            acquire(&self.slots, me)
+        }
+
+        fn release(&self, me: u32, handle: Handle) -> Result<(), Refusal> {
+            release(&self.slots, me, handle)
         }
     }
 
@@ -344,8 +403,8 @@ mod tests {
             assert_eq!(addresses.len() as u64, capacity);
             assert_eq!(test.slots.available(), 0);
             for handle in &handles {
-                assert_eq!(test.slots.release(1, *handle), Ok(()));
-                assert_eq!(test.slots.release(1, *handle), Err(Refusal::Stale), "a second release");
+                assert_eq!(test.release(1, *handle), Ok(()));
+                assert_eq!(test.release(1, *handle), Err(Refusal::Stale), "a second release");
                 assert_eq!(test.slots.find(*handle), Err(Refusal::Stale));
             }
             assert_eq!(test.slots.available(), capacity);
@@ -353,15 +412,35 @@ mod tests {
     }
 
     #[test]
+    fn batches_take_what_there_is_and_stop_at_what_is_refused() {
+        let test = TestPool::new(150);
+        let mut handles = Vec::new();
+        assert!(test.slots.acquire(1, 1, 100, |handle| handles.push(handle)).is_some());
+        assert!(test.slots.acquire(1, 0, 100, |handle| handles.push(handle)).is_some());
+        assert_eq!((handles.len(), test.slots.available()), (150, 0));
+        assert_eq!(test.slots.acquire(1, 0, 1, |_| ()), None);
+        assert!((0..3).all(|word| test.slots.map(word).load(Ordering::Relaxed) == 0));
+
+        let bad = Handle::new(6, 9);
+        let batch = [handles[3], handles[149], handles[4], bad, handles[5]];
+        assert_eq!(test.slots.release(1, batch), Err((3, bad, Refusal::Stale)));
+        assert_eq!(test.slots.available(), 3);
+        let mut again = Vec::new();
+        test.slots.acquire(1, 0, 9, |handle| again.push(handle));
+        assert_eq!(again.len(), 3, "all that is free has its hint");
+        assert_eq!(test.slots.release(1, again), Ok(()));
+    }
+
+    #[test]
     fn foreign_and_made_up_handles_are_refused() {
         let test = TestPool::new(4);
         let handle = test.acquire(1).unwrap();
-        assert_eq!(test.slots.release(2, handle), Err(Refusal::Foreign(1)));
+        assert_eq!(test.release(2, handle), Err(Refusal::Foreign(1)));
         assert_eq!(test.slots.hand_over(1, handle, 2), Ok(()));
-        assert_eq!((test.slots.owner(handle), test.slots.release(1, handle)), (Ok(2), Err(Refusal::Foreign(2))));
-        assert_eq!(test.slots.release(2, handle), Ok(()));
+        assert_eq!((test.slots.owner(handle), test.release(1, handle)), (Ok(2), Err(Refusal::Foreign(2))));
+        assert_eq!(test.release(2, handle), Ok(()));
         for bits in [0, 5, 99, u64::MAX, handle.to_bits()] {
-            assert!(test.slots.release(1, Handle::from_bits(bits)).is_err(), "{bits}");
+            assert!(test.release(1, Handle::from_bits(bits)).is_err(), "{bits}");
             assert!(test.slots.find(Handle::from_bits(bits)).is_err(), "{bits}");
         }
     }
@@ -395,8 +474,8 @@ mod tests {
             match random() % 6 {
                 0 => test.slots.map(random() % 2).store(random(), Ordering::Relaxed),
                 1 => test.slots.state(random() % 100).store(random(), Ordering::Relaxed),
-                2 => drop(test.slots.acquire(1, random())),
-                3 => drop(test.slots.release(1, Handle::from_bits(random() & 0xffff_0000_007f))),
+                2 => drop(test.slots.acquire(1, random(), (random() % 70) as usize, |_| ())),
+                3 => drop(test.release(1, Handle::from_bits(random() & 0xffff_0000_007f))),
                 4 => test.slots.reclaim(1),
                 _ => drop(test.slots.next_owned(random() % 200)),
             }
@@ -420,8 +499,8 @@ mod tests {
                     },
                     2 if !model.is_empty() => {
                         let (handle, owner) = model.swap_remove(pick % model.len());
-                        prop_assert_eq!(test.slots.release(owner, handle), Ok(()));
-                        prop_assert_eq!(test.slots.release(owner, handle), Err(Refusal::Stale));
+                        prop_assert_eq!(test.release(owner, handle), Ok(()));
+                        prop_assert_eq!(test.release(owner, handle), Err(Refusal::Stale));
                     }
                     3 => {
                         test.slots.reclaim(me);
@@ -472,13 +551,13 @@ mod loom_tests {
 
     /// Acquires an object, marks it, finds the mark, releases it.
     fn use_one(model: &Model, me: u32) -> bool {
-        let Some((handle, _)) = model.slots.acquire(me, 0) else { return false };
+        let Some(handle) = acquire(&model.slots, me) else { return false };
         let index = model.slots.find(handle).unwrap() as usize;
         // SAFETY: ours.
         model.objects[index].with_mut(|object| unsafe { *object = me });
         // SAFETY: ours.
         model.objects[index].with(|object| assert_eq!(unsafe { *object }, me));
-        assert_eq!(model.slots.release(me, handle), Ok(()));
+        assert_eq!(release(&model.slots, me, handle), Ok(()));
         true
     }
 
@@ -498,10 +577,35 @@ mod loom_tests {
     }
 
     #[test]
+    fn loom_a_batch_leaves_its_hints_right() {
+        explore(|| {
+            let model = model(2);
+            let other = {
+                let model = model.clone();
+                loom::thread::spawn(move || {
+                    let mut batch = Vec::new();
+                    model.slots.acquire(1, 0, 2, |handle| batch.push(handle));
+                    for handle in &batch {
+                        let index = model.slots.find(*handle).unwrap() as usize;
+                        // SAFETY: ours.
+                        model.objects[index].with_mut(|object| unsafe { *object = 1 });
+                    }
+                    assert_eq!(model.slots.release(1, batch), Ok(()));
+                })
+            };
+            use_one(&model, 2);
+            other.join().unwrap();
+            let mut all = 0;
+            model.slots.acquire(3, 0, 2, |_| all += 1);
+            assert_eq!(all, 2, "leaked");
+        });
+    }
+
+    #[test]
     fn loom_the_dead_are_reclaimed_beside_the_living() {
         explore(|| {
             let model = model(2);
-            model.slots.acquire(9, 0).unwrap();
+            acquire(&model.slots, 9).unwrap();
             let reaper = {
                 let model = model.clone();
                 loom::thread::spawn(move || {
@@ -512,7 +616,7 @@ mod loom_tests {
             assert!(use_one(&model, 1));
             assert!(reaper.join().unwrap());
             assert_eq!(model.slots.available(), 2);
-            assert!(model.slots.acquire(1, 0).is_some() && model.slots.acquire(1, 0).is_some());
+            assert!(acquire(&model.slots, 1).is_some() && acquire(&model.slots, 1).is_some());
         });
     }
 }

@@ -140,11 +140,7 @@ impl<T: Plain> Pool<T> {
     /// `ReadOnly`.
     pub fn acquire_batch(&self, count: usize) -> Result<Vec<Handle>> {
         let mut handles = Vec::new();
-        while handles.len() < count
-            && let Some(handle) = self.raw.acquire()?
-        {
-            handles.push(handle);
-        }
+        self.raw.acquire_batch(count, |handle| handles.push(handle))?;
         Ok(handles)
     }
 
@@ -161,10 +157,9 @@ impl<T: Plain> Pool<T> {
     /// # Errors
     /// As [`release`](Self::release).
     pub fn release_batch(&self, handles: &[Handle]) -> Result<()> {
-        for (done, handle) in handles.iter().enumerate() {
-            self.raw.release(*handle).map_err(|error| fail!(Invalid, "after {done} of {}: {error}", handles.len()))?;
-        }
-        Ok(())
+        self.raw
+            .release_batch(handles.iter().copied())
+            .map_err(|(done, error)| fail!(Invalid, "after {done} of {}: {error}", handles.len()))
     }
 
     /// The object of a handle, whoever owns it. Valid until it is released; others who have the handle can reach it too.

@@ -12,9 +12,9 @@ use super::{Attempt, Claimed};
 use crate::error::{Error, Result, Status, fail};
 use crate::os::process;
 use crate::segment::{Element, Entry, Kind, Region, Request, Section, Segment, section_bytes};
-use crate::shared::{EventCount, Holder, SLICE, Width};
+use crate::shared::{EventCount, Holder, SLICE, SPIN, Width};
+use crate::sync::Ordering;
 use crate::sync::private::{AtomicU32, AtomicU64};
-use crate::sync::{Ordering, spin};
 
 /// What a queue is asked to be, or expected to be.
 #[derive(Clone, Copy, Debug)]
@@ -91,9 +91,6 @@ enum Core {
 
 /// How long an operation looks at the same foreign owner before it asks the kernel whether that owner lives.
 const PATIENCE: u64 = 1_000_000;
-
-/// How long a waiting call spins before it sleeps, unless told otherwise.
-const SPIN: u64 = 20_000;
 
 #[derive(Debug)]
 pub(crate) struct RawQueue {
@@ -540,30 +537,17 @@ impl RawQueue {
         timeout: Duration,
         mut attempt: impl FnMut() -> Result<Result<T, Status>>,
     ) -> Result<Result<T, Status>> {
-        let first = attempt()?;
-        if !matches!(&first, Err(status) if *status == retry) {
-            return Ok(first);
-        }
-        if timeout.is_zero() {
-            return Ok(Err(Status::Timeout));
-        }
-        let deadline = process::deadline(timeout);
-        let spin_until = deadline.min(process::now().saturating_add(self.spin.load(Ordering::Relaxed)));
-        let mut again = || match attempt() {
+        let events = &self.control().events;
+        let event = if retry == Status::Full { &events.space } else { &events.items };
+        let spin = self.spin.load(Ordering::Relaxed);
+        let attempt = || match attempt() {
             Ok(Err(status)) if status == retry => None,
             other => Some(other),
         };
-        while process::now() < spin_until {
-            for _ in 0..16 {
-                spin();
-                if let Some(outcome) = again() {
-                    return outcome;
-                }
-            }
+        match event.wait(timeout, spin, || self.stuck(retry).slice(), attempt) {
+            Some(outcome) => outcome,
+            None => Ok(Err(Status::Timeout)),
         }
-        let events = &self.control().events;
-        let event = if retry == Status::Full { &events.space } else { &events.items };
-        event.sleep_until(deadline, || self.stuck(retry).slice(), again).unwrap_or(Ok(Err(Status::Timeout)))
     }
 
     /// No more enqueues; consumers take what there is.

@@ -144,6 +144,11 @@ fn runs(shared: *const u8, bytes: usize, mut visit: impl FnMut(usize, bool)) {
     (words_end..bytes).for_each(|offset| visit(offset, false));
 }
 
+/// How many bytes of private memory hold a copy of that many shared ones: as many, but in a model.
+pub(crate) const fn private_bytes(shared: usize) -> usize {
+    if cfg!(loom) { shared / size_of::<AtomicU64>() * 8 } else { shared }
+}
+
 /// In a model, contended memory is a run of loom atomics of 64 bits.
 ///
 /// # Safety

@@ -42,6 +42,12 @@ impl End {
         }
     }
 
+    /// The participant who has the end; 0: nobody.
+    #[cfg(not(loom))]
+    pub(crate) fn participant(&self) -> u32 {
+        Holder(self.0.load(Ordering::Relaxed)).participant()
+    }
+
     /// Gives the end back, if it is still ours.
     pub(crate) fn leave(&self, me: Holder) {
         let _ = self.0.compare_exchange(me.0, 0, Ordering::AcqRel, Ordering::Relaxed);

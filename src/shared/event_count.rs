@@ -29,7 +29,12 @@
 //!
 //! Source: the event counts of Reed and Kanodia (1979), in the form common since Vyukov's.
 
+#[cfg(not(loom))]
+use std::time::Duration;
+
 use crate::os::{barrier, futex, process};
+#[cfg(not(loom))]
+use crate::sync::spin;
 use crate::sync::{AtomicU32, Ordering, light_fence};
 
 const ASLEEP: u32 = 1;
@@ -40,6 +45,14 @@ pub(crate) const SLICE: u64 = 20_000_000;
 
 /// The same where wake-ups cannot be relied on, because no fence reaches the waker.
 const SLICE_WITHOUT_FENCE: u64 = 5_000_000;
+
+/// How long waiting calls spin before they sleep, in nanoseconds, unless told otherwise.
+#[cfg(not(loom))]
+pub(crate) const SPIN: u64 = 20_000;
+
+/// How often those look again who may not leave word that they sleep.
+#[cfg(not(loom))]
+const POLL: Duration = Duration::from_micros(200);
 
 /// See the module's documentation. Eight bytes of shared memory; zero is its initial state.
 #[repr(C)]
@@ -84,6 +97,19 @@ impl EventCount {
         futex::wake_all(&self.sequence);
     }
 
+    /// Repeats `attempt` until it yields something, or for `timeout`: spinning for `spin` nanoseconds, and then asleep. A `timeout`
+    /// of zero tries once. `slice` bounds one sleep (see [`SLICE`]).
+    #[cfg(not(loom))]
+    pub(crate) fn wait<T>(
+        &self,
+        timeout: Duration,
+        spin: u64,
+        slice: impl Fn() -> u64,
+        mut attempt: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
+        spin_for(timeout, spin, &mut attempt).unwrap_or_else(|deadline| self.sleep_until(deadline, slice, attempt))
+    }
+
     /// Sleeps until `condition` yields something, or until `deadline`; the caller has looked before and found nothing.
     /// `slice` bounds one sleep (see [`SLICE`]).
     pub(crate) fn sleep_until<T>(
@@ -114,10 +140,45 @@ impl EventCount {
     }
 }
 
+/// As [`EventCount::wait`], for those who may not leave word that they sleep: they look again from time to time.
+#[cfg(not(loom))]
+pub(crate) fn poll<T>(timeout: Duration, spin: u64, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+    spin_for(timeout, spin, &mut attempt).unwrap_or_else(|deadline| {
+        loop {
+            let left = deadline.saturating_sub(process::now());
+            process::sleep(POLL.min(Duration::from_nanos(left)));
+            let outcome = attempt();
+            if outcome.is_some() || left == 0 {
+                return outcome;
+            }
+        }
+    })
+}
+
+/// The outcome, or the deadline of those who go on to sleep.
+#[cfg(not(loom))]
+fn spin_for<T>(timeout: Duration, limit: u64, attempt: &mut impl FnMut() -> Option<T>) -> Result<Option<T>, u64> {
+    let first = attempt();
+    if first.is_some() || timeout.is_zero() {
+        return Ok(first);
+    }
+    let deadline = process::deadline(timeout);
+    let spin_until = deadline.min(process::now().saturating_add(limit));
+    while process::now() < spin_until {
+        for _ in 0..16 {
+            spin();
+            let outcome = attempt();
+            if outcome.is_some() {
+                return Ok(outcome);
+            }
+        }
+    }
+    Err(deadline)
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn sleeper_is_woken_by_a_change() {

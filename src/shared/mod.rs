@@ -11,9 +11,13 @@ mod plain;
 mod seq_lock;
 
 pub(crate) use cache::{CacheAligned, LINE_PAIR};
-pub(crate) use copy::{Dynamic, Fixed, Width, load_contended, load_element, store_contended, store_element};
+pub(crate) use copy::{
+    Dynamic, Fixed, Width, load_contended, load_element, private_bytes, store_contended, store_element,
+};
 pub(crate) use end::{End, Holder};
 pub(crate) use event_count::{EventCount, SLICE};
+#[cfg(not(loom))]
+pub(crate) use event_count::{SPIN, poll};
 pub(crate) use hash::fnv1a;
 #[cfg(not(loom))]
 pub(crate) use latch::Latch;
