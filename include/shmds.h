@@ -957,7 +957,7 @@ typedef struct shm_entry {
    */
   uint32_t kind;
   /**
-   * What the kind needs to know: for a queue, SHM_SPSC; for an atomic, its `shm_atomic_type`.
+   * What the kind needs to know: for a queue, SHM_SPSC; for a ring, SHM_OVERWRITE; for an atomic, its `shm_atomic_type`.
    */
   uint32_t flags;
   /**
