@@ -529,7 +529,7 @@ typedef struct shm_entry {
    */
   uint32_t kind;
   /**
-   * What the kind needs to know: for a queue, SHM_SPSC; for an atomic, its `shm_atomic_type`.
+   * What the kind needs to know: for a queue, SHM_SPSC; for a ring, SHM_OVERWRITE; for an atomic, its `shm_atomic_type`.
    */
   uint32_t flags;
   /**
@@ -1943,7 +1943,8 @@ shm_status shm_ring_push_bulk_wait(const struct shm_ring *ring,
 
 /**
  * Takes the oldest element there is: SHM_OK; SHM_EMPTY; SHM_LAPPED when what there was is overwritten, and nothing could be had. `lost` (may be
- * NULL) is set to how many elements were overwritten before they could be taken, since the last call that said so.
+ * NULL) is set to how many elements were overwritten before they could be taken, since the last call that said so. When nothing was taken,
+ * the bytes at `element` may have changed all the same.
  *
  * Errors: SHM_ERR_BUSY when there is another consumer; SHM_ERR_READ_ONLY; SHM_ERR_CORRUPT.
  *
@@ -1965,7 +1966,7 @@ shm_status shm_ring_pop_wait(const struct shm_ring *ring, void *element, uint64_
 
 /**
  * Takes as many elements as there are, up to `count`, and sets `done` to how many: SHM_OK when at least one (or `count` is 0), else
- * SHM_EMPTY or SHM_LAPPED. `lost`: as in `shm_ring_pop`.
+ * SHM_EMPTY or SHM_LAPPED. `lost`: as in `shm_ring_pop`. What lies behind the first `done` elements may have changed.
  *
  * Errors: as `shm_ring_pop`.
  *
@@ -2082,7 +2083,7 @@ shm_status shm_ring_reader_close(struct shm_ring_reader *reader);
 /**
  * Reads up to `count` elements and sets `done` to how many: SHM_OK when at least one (or `count` is 0), else SHM_EMPTY; SHM_LAPPED when what there
  * was is overwritten, and nothing could be had. `lost` (may be NULL) is set to how many elements were overwritten before they could be
- * read, since the last call that said so.
+ * read, since the last call that said so. What lies behind the first `done` elements may have changed.
  *
  * Errors: SHM_ERR_CORRUPT.
  *

@@ -1,11 +1,11 @@
 /// @file shmds.hpp
 /// The C++20 face of libshmds: data structures in shared memory, typed and owned. Header-only, over shmds.h.
 ///
-/// **Ownership.** `segment`, the structures (`span`, `array<T>`, `atomic<T>`, `queue<T>`, `pool<T>`), and the slots,
-/// views and writings they hand out are move-only owners: the destructor gives back what they hold. A moved-from or
+/// **Ownership.** `segment`, the structures (`span`, `array<T>`, `atomic<T>`, `queue<T>`, `pool<T>`, `ring<T>`), and the
+/// slots, views, writings and readers they hand out are move-only owners: the destructor gives back what they hold. A moved-from or
 /// default-made owner is empty; using it throws `status::invalid`, destroying it is harmless. A structure keeps its
 /// segment's memory mapped, so the segment object may go first. Slots, views, writings, pointers, references and
-/// iterators must go before their structure.
+/// iterators must go before their structure; readers keep their ring open.
 ///
 /// **Errors.** Factories throw `shmds::error` when they cannot deliver. Operations return: a full or empty queue, a
 /// timeout, a closed queue or a name that is not there is an ordinary outcome (`false`, `std::nullopt` or a count),
@@ -13,9 +13,9 @@
 /// `shmds::error`.
 ///
 /// **Threads and processes.** A `segment` may be used from any thread at once, and so may every structure but
-/// one: of a single-producer, single-consumer queue each end belongs to one thread at a time.
-/// Between processes the same, through each one's own objects. After fork() the child may go on using its copies;
-/// the ends of single queues stay with the parent.
+/// two: of a single-producer, single-consumer queue and of a ring each end belongs to one thread at a time. So does
+/// a ring's reader. Between processes the same, through each one's own objects. After fork() the child may go on using
+/// its copies; the ends of single queues and of rings stay with the parent.
 #ifndef SHMDS_HPP
 #define SHMDS_HPP
 
@@ -1255,6 +1255,317 @@ template <element T>
   std::uint64_t bytes = 0;
   const auto native = detail::native<T>(pool_options{.capacity = capacity});
   detail::check(shm_pool_size(&native, &bytes));
+  return bytes;
+}
+
+// ---- rings -----------------------------------------------------------------------------------------------------
+
+/// How a ring is to be created, or what it is expected to be when opened.
+struct ring_options {
+  std::uint64_t capacity = 0;       ///< elements, rounded up to a power of two; open: 0 takes any
+  std::optional<bool> overwrite{};  ///< the writer overwrites what is old; left out: it waits; open: takes any
+  bool exclusive = false;           ///< create: refuse a ring that exists
+  std::uint32_t alignment = 0;      ///< of an element, if it is to be more than T's
+  std::uint64_t tag = 0;            ///< a number for the element's type, compared when opened; 0 takes any
+};
+
+using ring_stats = shm_ring_stats;                ///< capacity, size, elements ever written, read and lost
+using ring_reader_stats = shm_ring_reader_stats;  ///< position, elements read and lost, lag
+
+/// Where a reader begins: at a position that another reader told, or at one of these.
+namespace ring_start {
+inline constexpr std::uint64_t oldest = SHM_RING_OLDEST;  ///< the oldest element that can be had
+inline constexpr std::uint64_t newest = SHM_RING_NEWEST;  ///< the next one to be written
+}  // namespace ring_start
+
+namespace detail {
+
+template <element T>
+shm_ring_options native(const ring_options& from) {
+  shm_ring_options to;
+  check(shm_ring_options_init(&to));
+  to.flags = (from.overwrite.value_or(false) ? SHM_OVERWRITE : 0u) | (from.exclusive ? SHM_EXCLUSIVE : 0u);
+  to.capacity = from.capacity;
+  to.elem_size = sizeof(T);
+  to.elem_align = from.alignment < alignof(T) ? static_cast<std::uint32_t>(alignof(T)) : from.alignment;
+  to.type_tag = from.tag;
+  return to;
+}
+
+/// What functions that copy elements out say: how many.
+std::size_t copied(auto values, auto function) {
+  std::size_t done = 0;
+  if (!values.empty()) check(function(values.data(), values.size(), &done));
+  return done;
+}
+
+}  // namespace detail
+
+/// A reader of a ring with a position of its own. The writer does not wait for it, in either manner; it learns
+/// exactly how many elements it lost: each call that reads sets `*lost`, if given, to how many were overwritten
+/// unread since the call before, and lost() is the sum. Of one thread at a time.
+template <element T>
+class ring_reader {
+ public:
+  using value_type = T;
+
+  /// What a range-for over a reader goes through: the elements that are there, read one by one.
+  class iterator {
+   public:
+    using iterator_concept = std::input_iterator_tag;
+    using value_type = T;
+    using difference_type = std::ptrdiff_t;
+    iterator() = default;
+    explicit iterator(ring_reader* reader) : reader_(reader) { ++*this; }
+    [[nodiscard]] const T& operator*() const noexcept { return *element_; }
+    [[nodiscard]] const T* operator->() const noexcept { return &*element_; }
+    iterator& operator++() {
+      element_ = reader_->read();
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    friend bool operator==(const iterator& i, std::default_sentinel_t) noexcept { return !i.element_; }
+
+   private:
+    ring_reader* reader_ = nullptr;
+    std::optional<T> element_;
+  };
+
+  ring_reader() = default;
+  /// See ring<T>::reader().
+  ring_reader(const shm_ring* of, std::uint64_t start) {
+    shm_ring_reader* handle = nullptr;
+    detail::check(shm_ring_reader_open(of, start, &handle));
+    handle_.reset(handle);
+  }
+
+  /// The next element; nothing if there is none.
+  [[nodiscard]] std::optional<T> read(std::uint64_t* lost = nullptr) { return take(shm_ring_reader_read, lost); }
+  /// False, and `value` as it was, if there is none.
+  [[nodiscard]] bool read(T& value, std::uint64_t* lost = nullptr) {
+    const auto next = read(lost);
+    if (next) value = *next;
+    return next.has_value();
+  }
+  /// Waits for an element; nothing if none came in time. On a read-only segment it looks again from time to time.
+  [[nodiscard]] std::optional<T> read_for(timeout limit, std::uint64_t* lost = nullptr) {
+    return take(shm_ring_reader_read_wait, lost, limit.nanoseconds());
+  }
+  /// As many as there are; how many: the first so many of the span. What lies behind them there may have changed.
+  [[nodiscard]] std::size_t read_bulk(std::span<T> values, std::uint64_t* lost = nullptr) {
+    return bulk(shm_ring_reader_read, values, lost);
+  }
+  /// Waits until there is at least one, or the time is over.
+  [[nodiscard]] std::size_t read_bulk_for(std::span<T> values, timeout limit, std::uint64_t* lost = nullptr) {
+    return bulk(shm_ring_reader_read_wait, values, lost, limit.nanoseconds());
+  }
+  /// The elements there are, while they are read: `for (const auto& sample : reader)`. Against a writer who does not
+  /// stop it may not end.
+  [[nodiscard]] iterator begin() { return iterator(this); }
+  [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
+
+  /// Copies elements that lie `offset` after the next; how many. The position does not change.
+  [[nodiscard]] std::size_t peek(std::uint64_t offset, std::span<T> values) const {
+    return detail::copied(values, [&](auto... out) { return shm_ring_reader_peek(native(), offset, out...); });
+  }
+  /// Passes over up to so many, as if they had been read; how many.
+  std::uint64_t skip(std::uint64_t count) {  // NOLINT: the number is an extra
+    std::uint64_t skipped = 0;
+    detail::check(shm_ring_reader_skip(native(), count, &skipped));
+    return skipped;
+  }
+  /// Goes to a position, or to ring_start's; what lies between counts neither as read nor as lost. Throws
+  /// `status::invalid` for a position that was not written yet.
+  void seek(std::uint64_t position) { detail::check(shm_ring_reader_seek(native(), position)); }
+
+  [[nodiscard]] std::uint64_t position() const { return stats().position; }  ///< how many were written before the next
+  [[nodiscard]] std::uint64_t lost() const { return stats().lost; }          ///< overwritten before it came to them
+  [[nodiscard]] std::uint64_t total_read() const { return stats().read; }    ///< read or skipped
+  [[nodiscard]] std::uint64_t lag() const { return stats().lag; }            ///< how many it is behind the writer
+  [[nodiscard]] ring_reader_stats stats() const {
+    ring_reader_stats stats{};
+    detail::check(shm_ring_reader_get_stats(native(), &stats));
+    return stats;
+  }
+  /// How long this reader's waiting calls spin before they sleep.
+  void spin(timeout time) { detail::check(shm_ring_reader_set_spin(native(), time.nanoseconds())); }
+
+  /// The C handle, still owned by this object; null if this is empty.
+  [[nodiscard]] shm_ring_reader* native() const noexcept { return handle_.get(); }
+  [[nodiscard]] explicit operator bool() const noexcept { return handle_ != nullptr; }
+
+ private:
+  std::optional<T> take(auto function, std::uint64_t* lost, auto... limit) {
+    detail::room<T> room;
+    std::size_t done = 0;
+    detail::check(function(native(), &room.value, 1, limit..., &done, lost));
+    return done == 1 ? std::optional<T>(room.value) : std::nullopt;
+  }
+  std::size_t bulk(auto function, std::span<T> values, std::uint64_t* lost, auto... limit) {
+    if (lost != nullptr) *lost = 0;
+    return detail::copied(values, [&](T* out, std::size_t count, std::size_t* done) {
+      return function(native(), out, count, limit..., done, lost);
+    });
+  }
+
+  std::unique_ptr<shm_ring_reader, detail::closer<shm_ring_reader_close>> handle_;
+};
+
+/// A stream of Ts in a segment, with one writer. The destructor closes this handle; the ring stays. The first handle
+/// that pushes becomes the writer, the first that pops or skips the consumer, until it is closed or its process dies;
+/// others throw `status::busy`. Any number may look on (peek, last, stats) or follow with a reader(), also where the
+/// segment is attached read-only. A ring is made in one of two manners: the writer waits for the consumer, or it
+/// overwrites what is old. Then each call that pops sets `*lost`, if given, to how many elements were overwritten
+/// before they could be taken, since the call before, and lost() is the sum.
+template <element T>
+class ring {
+ public:
+  using value_type = T;
+  using reader_type = ring_reader<T>;
+
+  ring() = default;
+
+  /// Creates the ring, or attaches to the one of that name if it is the same in manner, element and capacity.
+  [[nodiscard]] static ring create(const segment& in, std::string_view name, const ring_options& options) {
+    return make(shm_ring_create, in, name, options);
+  }
+  /// Attaches to a ring that exists, whatever its manner; its element must be a T.
+  [[nodiscard]] static ring open(const segment& in, std::string_view name, const ring_options& expected = {}) {
+    auto found = expected;
+    if (!found.overwrite) {
+      const auto there = in.find(name);
+      found.overwrite = there && (there->flags & SHM_OVERWRITE) != 0;
+    }
+    return make(shm_ring_open, in, name, found);
+  }
+
+  // The writer. A ring that overwrites always has room.
+
+  /// False if there is no room.
+  [[nodiscard]] bool push(const T& value) { return ok(shm_ring_push(native(), &value)); }
+  /// Waits for room; false if none came in time.
+  [[nodiscard]] bool push_for(const T& value, timeout limit) {
+    return ok(shm_ring_push_wait(native(), &value, limit.nanoseconds()));
+  }
+  /// As many as there is room for, published at once; how many: the first so many of the span. Where the writer
+  /// overwrites, all, a capacity's worth at a time.
+  [[nodiscard]] std::size_t push_bulk(std::span<const T> values) {
+    return detail::copied(values, [&](auto... in) { return shm_ring_push_bulk(native(), in...); });
+  }
+  /// Waits until all are in or the time is over; how many are in.
+  [[nodiscard]] std::size_t push_bulk_for(std::span<const T> values, timeout limit) {
+    return detail::copied(values, [&](const T* in, std::size_t count, std::size_t* done) {
+      return shm_ring_push_bulk_wait(native(), in, count, limit.nanoseconds(), done);
+    });
+  }
+
+  // The consumer.
+
+  /// The oldest element there is; nothing if there is none.
+  [[nodiscard]] std::optional<T> pop(std::uint64_t* lost = nullptr) { return take(shm_ring_pop, lost); }
+  /// False, and `value` as it was, if there is none.
+  [[nodiscard]] bool pop(T& value, std::uint64_t* lost = nullptr) {
+    const auto oldest = pop(lost);
+    if (oldest) value = *oldest;
+    return oldest.has_value();
+  }
+  /// Waits for an element; nothing if none came in time.
+  [[nodiscard]] std::optional<T> pop_for(timeout limit, std::uint64_t* lost = nullptr) {
+    return take(shm_ring_pop_wait, lost, limit.nanoseconds());
+  }
+  /// As many as there are; how many: the first so many of the span. What lies behind them there may have changed.
+  [[nodiscard]] std::size_t pop_bulk(std::span<T> values, std::uint64_t* lost = nullptr) {
+    return bulk(shm_ring_pop_bulk, values, lost);
+  }
+  /// Waits until there is at least one, or the time is over.
+  [[nodiscard]] std::size_t pop_bulk_for(std::span<T> values, timeout limit, std::uint64_t* lost = nullptr) {
+    return bulk(shm_ring_pop_bulk_wait, values, lost, limit.nanoseconds());
+  }
+  /// Passes over up to so many, as if they had been popped; how many.
+  std::uint64_t skip(std::uint64_t count) {  // NOLINT: the number is an extra
+    std::uint64_t skipped = 0;
+    detail::check(shm_ring_skip(native(), count, &skipped));
+    return skipped;
+  }
+  /// Passes over all there are; how many.
+  std::uint64_t clear() { return skip(UINT64_MAX); }  // NOLINT: as skip
+
+  // Those who look on.
+
+  /// Copies elements that lie `offset` after the one popped next; how many. They stay where they are.
+  [[nodiscard]] std::size_t peek(std::uint64_t offset, std::span<T> values) const {
+    return detail::copied(values, [&](auto... out) { return shm_ring_peek(native(), offset, out...); });
+  }
+  /// Copies the newest, oldest first; how many: fewer when there are not as many, or a fast writer overwrites them.
+  [[nodiscard]] std::size_t last(std::span<T> values) const {
+    return detail::copied(values, [&](auto... out) { return shm_ring_last(native(), out...); });
+  }
+  /// A reader with a position of its own, for any thread: see ring_start. It keeps the ring open.
+  [[nodiscard]] reader_type reader(std::uint64_t start = ring_start::oldest) const {
+    return reader_type(native(), start);
+  }
+
+  // As a whole. While others work on the ring, size() and what follows from it is already history.
+
+  [[nodiscard]] std::uint64_t capacity() const noexcept { return capacity_; }
+  [[nodiscard]] std::uint64_t size() const { return stats().size; }  ///< what the consumer would find
+  [[nodiscard]] bool empty() const { return size() == 0; }
+  [[nodiscard]] bool full() const { return available() == 0; }
+  [[nodiscard]] std::uint64_t available() const { return capacity_ - size(); }  ///< until one has to wait, or to go
+  [[nodiscard]] bool overwrites() const { return (stats().flags & SHM_OVERWRITE) != 0; }
+  [[nodiscard]] std::uint64_t total_written() const { return stats().written; }
+  [[nodiscard]] std::uint64_t total_read() const { return stats().read; }  ///< popped or skipped by the consumer
+  [[nodiscard]] std::uint64_t lost() const { return stats().lost; }        ///< found overwritten by the consumer
+  [[nodiscard]] ring_stats stats() const {
+    ring_stats stats{};
+    detail::check(shm_ring_get_stats(native(), &stats));
+    return stats;
+  }
+  /// How long this handle's waiting calls spin before they sleep.
+  void spin(timeout time) { detail::check(shm_ring_set_spin(native(), time.nanoseconds())); }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] std::uint64_t tag() const noexcept { return tag_; }  ///< as given to create or open
+
+  /// The C handle, still owned by this object; null if this is empty.
+  [[nodiscard]] shm_ring* native() const noexcept { return handle_.get(); }
+  [[nodiscard]] explicit operator bool() const noexcept { return handle_ != nullptr; }
+
+ private:
+  static ring make(auto function, const segment& in, std::string_view name, const ring_options& options) {
+    const auto native = detail::native<T>(options);
+    shm_ring* opened = nullptr;
+    ring made;
+    made.name_ = detail::c_name(name);
+    made.tag_ = options.tag;
+    detail::check(function(in.native(), made.name_.c_str(), &native, &opened));
+    made.handle_.reset(opened);
+    made.capacity_ = made.stats().capacity;
+    return made;
+  }
+  static bool ok(shm_status returned) { return detail::check(returned) == status::ok; }
+  std::optional<T> take(auto function, std::uint64_t* lost, auto... limit) {
+    detail::room<T> room;
+    return ok(function(native(), &room.value, limit..., lost)) ? std::optional<T>(room.value) : std::nullopt;
+  }
+  std::size_t bulk(auto function, std::span<T> values, std::uint64_t* lost, auto... limit) {
+    if (lost != nullptr) *lost = 0;
+    return detail::copied(values, [&](T* out, std::size_t count, std::size_t* done) {
+      return function(native(), out, count, limit..., done, lost);
+    });
+  }
+
+  std::unique_ptr<shm_ring, detail::closer<shm_ring_close>> handle_;
+  std::string name_;
+  std::uint64_t capacity_ = 0;
+  std::uint64_t tag_ = 0;
+};
+
+/// Bytes a ring of so many Ts takes in a segment; see segment_size().
+template <element T>
+[[nodiscard]] std::uint64_t ring_size(std::uint64_t capacity, std::uint32_t alignment = 0) {
+  std::uint64_t bytes = 0;
+  const auto native = detail::native<T>(ring_options{.capacity = capacity, .alignment = alignment});
+  detail::check(shm_ring_size(&native, &bytes));
   return bytes;
 }
 

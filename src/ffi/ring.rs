@@ -320,7 +320,8 @@ fn tell(taken: Taken, done: *mut usize, lost: *mut u64) {
 }
 
 /// Takes the oldest element there is: SHM_OK; SHM_EMPTY; SHM_LAPPED when what there was is overwritten, and nothing could be had. `lost` (may be
-/// NULL) is set to how many elements were overwritten before they could be taken, since the last call that said so.
+/// NULL) is set to how many elements were overwritten before they could be taken, since the last call that said so. When nothing was taken,
+/// the bytes at `element` may have changed all the same.
 ///
 /// Errors: SHM_ERR_BUSY when there is another consumer; SHM_ERR_READ_ONLY; SHM_ERR_CORRUPT.
 ///
@@ -361,7 +362,7 @@ pub unsafe extern "C" fn shm_ring_pop_wait(
 }
 
 /// Takes as many elements as there are, up to `count`, and sets `done` to how many: SHM_OK when at least one (or `count` is 0), else
-/// SHM_EMPTY or SHM_LAPPED. `lost`: as in `shm_ring_pop`.
+/// SHM_EMPTY or SHM_LAPPED. `lost`: as in `shm_ring_pop`. What lies behind the first `done` elements may have changed.
 ///
 /// Errors: as `shm_ring_pop`.
 ///
@@ -583,7 +584,7 @@ unsafe fn need_reader<'a>(reader: *mut shm_ring_reader) -> Result<&'a mut RawRea
 
 /// Reads up to `count` elements and sets `done` to how many: SHM_OK when at least one (or `count` is 0), else SHM_EMPTY; SHM_LAPPED when what there
 /// was is overwritten, and nothing could be had. `lost` (may be NULL) is set to how many elements were overwritten before they could be
-/// read, since the last call that said so.
+/// read, since the last call that said so. What lies behind the first `done` elements may have changed.
 ///
 /// Errors: SHM_ERR_CORRUPT.
 ///

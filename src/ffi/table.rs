@@ -2,11 +2,13 @@
 
 use std::ffi::c_char;
 
+use super::ring::SHM_OVERWRITE;
 use super::segment::shm_segment;
 use super::status::shm_status;
 use super::{SHM_NAME_CAPACITY, SHM_SPSC, guard, need, need_out, need_text, put_text, timeout};
 use crate::error::{Status, fail};
 use crate::queue::layout::FLAG_SPSC;
+use crate::ring::layout::FLAG_OVERWRITE;
 use crate::segment::{Entry, Kind};
 
 /// What a name stands for.
@@ -37,7 +39,7 @@ pub enum shm_kind {
 pub struct shm_entry {
     /// One of `shm_kind`.
     pub kind: u32,
-    /// What the kind needs to know: for a queue, SHM_SPSC; for an atomic, its `shm_atomic_type`.
+    /// What the kind needs to know: for a queue, SHM_SPSC; for a ring, SHM_OVERWRITE; for an atomic, its `shm_atomic_type`.
     pub flags: u32,
     /// Where its section begins, in bytes from the start of the segment.
     pub offset: u64,
@@ -76,6 +78,7 @@ impl From<Entry> for shm_entry {
     fn from(entry: Entry) -> Self {
         let flags = match entry.kind {
             Kind::Queue if entry.flags & FLAG_SPSC != 0 => SHM_SPSC,
+            Kind::Ring if entry.flags & FLAG_OVERWRITE != 0 => SHM_OVERWRITE,
             Kind::Atomic => entry.flags,
             _ => 0,
         };

@@ -197,6 +197,13 @@ impl Stream {
         self.placed.control().written.announced.load(Ordering::Relaxed).saturating_sub(self.capacity)
     }
 
+    /// The oldest of the elements before `written` that can be had, or `ahead` elements after it. Never more than a capacity before
+    /// `written`, whatever the ring says: what a reader copies begins here, and has to end inside the ring.
+    #[inline(always)]
+    fn first(&self, written: u64, ahead: u64) -> u64 {
+        (self.oldest() + ahead).max(written.saturating_sub(self.capacity)).min(written)
+    }
+
     /// Writes up to `count` elements, published at once: as many as there is room for, or, overwriting, as the ring has.
     ///
     /// # Safety
@@ -311,7 +318,7 @@ impl Stream {
             let written = self.written()?;
             // Who was overtaken at the oldest element is overtaken there again.
             let ahead = if attempt < 2 { 0 } else { self.capacity >> (TRIES - attempt) };
-            first = first.max((self.oldest() + ahead).min(written));
+            first = first.max(self.first(written, ahead));
             if written < first {
                 return Err(self.corrupt("written", written, first));
             }
@@ -400,7 +407,7 @@ impl Stream {
         if written < position {
             return Err(self.corrupt("written", written, position));
         }
-        let first = position.max(self.oldest().min(written));
+        let first = position.max(self.first(written, 0));
         Ok((first, count.min(written - first)))
     }
 
@@ -626,6 +633,23 @@ mod tests {
     }
 
     #[test]
+    fn an_announcement_that_was_taken_back_leads_nobody_out_of_the_ring() {
+        for overwrite in [false, true] {
+            let test = TestRing::new(overwrite, 4);
+            test.set_position(1000);
+            let (stream, mut cursor) = (test.stream(), Cursor::default());
+            test.placed.control().written.announced.store(0, Ordering::Relaxed);
+            assert_eq!(stream.span().unwrap(), (996, 1000));
+            let (got, lost) = read(&stream, &mut cursor, 300);
+            assert_eq!((got.len(), lost, cursor.position), (4, 996, 1000));
+            assert_eq!((last(&stream, 300).len(), peek(&stream, 0, 0, 300).len()), (4, 4));
+            test.placed.control().consumed.read.store(0, Ordering::Relaxed);
+            // SAFETY: one thread.
+            assert_eq!(unsafe { test.stream().skip(u64::MAX) }.unwrap(), 4);
+        }
+    }
+
+    #[test]
     fn scribbled_positions_end_in_an_outcome() {
         let test = TestRing::new(true, 8);
         let mut seed = 0x1234_5678_9abc_def1_u64;
@@ -638,25 +662,25 @@ mod tests {
         let lossless = Stream { overwrite: false, ..Stream::new(test.placed) };
         let streams = [test.stream(), lossless];
         let mut cursor = Cursor::default();
-        let mut out = [0_u64; 16];
+        let mut out = [0_u64; 64];
         let to = out.as_mut_ptr().cast::<u8>();
         for _ in 0..20_000 {
             let control = test.placed.control();
             let stream = &streams[(random() % 2) as usize];
-            let count = (random() % 17) as usize;
+            let count = (random() % 65) as usize;
             let position = random() >> (random() % 64);
-            // SAFETY: 16 words; one thread.
+            // SAFETY: 64 words; one thread.
             unsafe {
                 match random() % 12 {
                     0 => control.written.written.store(position, Ordering::Relaxed),
                     1 => control.written.announced.store(position, Ordering::Relaxed),
                     2 => control.consumed.read.store(position, Ordering::Relaxed),
                     3 => control.consumed.lost.store(position, Ordering::Relaxed),
-                    4 => drop(stream.push(to, count.min(16))),
-                    5 => drop(stream.pop(count.min(16), to)),
-                    6 => drop(stream.read(&mut cursor, count.min(16), to)),
-                    7 => drop(stream.peek(position % FAR, position, count.min(16), to)),
-                    8 => drop(stream.last(count.min(16), to)),
+                    4 => drop(stream.push(to, count)),
+                    5 => drop(stream.pop(count, to)),
+                    6 => drop(stream.read(&mut cursor, count, to)),
+                    7 => drop(stream.peek(position % FAR, position, count, to)),
+                    8 => drop(stream.last(count, to)),
                     9 => drop(stream.skip(position)),
                     10 => drop(stream.succeed_writer(1)),
                     _ => drop(stream.succeed_consumer(1)),

@@ -258,7 +258,7 @@ impl<T: Plain> Ring<T> {
         Ok((self.pop_bulk_wait(std::slice::from_mut(&mut element), timeout)? == 1).then_some(element))
     }
 
-    /// Takes as many elements as there are into the beginning of `elements`; returns how many.
+    /// Takes as many elements as there are into the beginning of `elements`; returns how many. Those behind may have changed.
     ///
     /// # Errors
     /// As [`pop`](Self::pop).
@@ -350,7 +350,7 @@ impl<T: Plain> RingReader<T> {
         Ok((self.read_bulk_wait(std::slice::from_mut(&mut element), timeout)? == 1).then_some(element))
     }
 
-    /// Reads as many elements as there are into the beginning of `elements`; returns how many.
+    /// Reads as many elements as there are into the beginning of `elements`; returns how many. Those behind may have changed.
     ///
     /// # Errors
     /// As [`read`](Self::read).
