@@ -1,5 +1,5 @@
-//! The consumer of the particle demo: receives the simulation's events and state frames, checks every one of them,
-//! and steers the simulation now and then.
+//! The consumer of the particle demo: receives the simulation's events and surveys, takes snapshots of its state, checks
+//! every one of them, and steers the simulation now and then.
 //!
 //! ```text
 //! particles_consumer SEGMENT [SECONDS [SUMMARY_FILE]]
@@ -16,11 +16,12 @@ use std::time::{Duration, Instant};
 use std::{env, fs, process, slice, thread};
 
 use bytemuck::{Pod, Zeroable};
-use shmds::{Queue, Segment, SegmentOptions, Status};
+use shmds::{Array, Atomic, Handle, Pool, Queue, Segment, SegmentOptions, Status};
 
 // ---- the same bytes as in particles.h ------------------------------------------------------------------------------
 
 const PARTICLES: usize = 10_240;
+const SPEED_CLASSES: usize = 120;
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -37,7 +38,7 @@ struct Frame {
     checksum: u64,
     step: u64,
     time_ns: u64,
-    frames_dropped: u64,
+    surveys_sent: u64,
     events_sent: u64,
     events_delayed: u64,
     events_dropped: u64,
@@ -59,6 +60,15 @@ struct Event {
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
+struct Survey {
+    frame: u64,
+    simulation: u32,
+    fastest: f32,
+    particles: [u32; SPEED_CLASSES],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
 struct Control {
     kind: u32,
     number: u32,
@@ -71,7 +81,7 @@ const PAUSE: u32 = 2;
 const STOP: u32 = 3;
 
 const _: () = assert!(size_of::<Frame>() == 64 + PARTICLES * 16);
-const _: () = assert!(size_of::<Event>() == 32 && size_of::<Control>() == 16);
+const _: () = assert!(size_of::<Event>() == 32 && size_of::<Control>() == 16 && size_of::<Survey>() == 496);
 
 impl Frame {
     /// Two running sums over all words but the first, as `frame_checksum` in particles.h.
@@ -194,43 +204,35 @@ impl Tally {
     }
 }
 
-/// Everything known about the frames so far.
+/// Everything known about the state so far.
 #[derive(Default)]
-struct Frames {
-    /// No frame yet, and an earlier consumer took some: this one comes in the middle.
-    middle: bool,
+struct States {
+    /// How many snapshots were taken.
     received: u64,
-    dropped: u64,
     simulation: u32,
     step: u64,
-    dropped_before: u64,
     events_sent: u64,
+    surveys_sent: u64,
     physics: Physics,
     gravity: f32,
     reference_energy: f64,
 }
 
-impl Frames {
+impl States {
     fn receive(&mut self, frame: &Frame, tally: &Mutex<Tally>) {
         if frame.checksum != frame.true_checksum() {
-            lock(tally).fault(format_args!("frame {} is torn: its checksum is wrong", frame.step));
+            lock(tally).fault(format_args!("the snapshot of step {} is torn: its checksum is wrong", frame.step));
         }
         if frame.simulation != self.simulation {
-            let (step, dropped_before) =
-                if self.middle { (frame.step.wrapping_sub(1), frame.frames_dropped) } else { (0, 0) };
-            let Self { received, dropped, .. } = *self;
-            *self = Self { received, dropped, step, dropped_before, simulation: frame.simulation, ..Self::default() };
+            *self = Self { received: self.received, simulation: frame.simulation, ..Self::default() };
         }
-        let dropped = frame.frames_dropped.wrapping_sub(self.dropped_before);
-        if frame.step.wrapping_sub(self.step) != dropped.wrapping_add(1) {
-            lock(tally)
-                .fault(format_args!("frame {} came after frame {}, with {dropped} dropped", frame.step, self.step));
+        if frame.step < self.step {
+            lock(tally).fault(format_args!("step {} came after step {}", frame.step, self.step));
         }
         self.received += 1;
-        self.dropped += dropped;
         self.step = frame.step;
-        self.dropped_before = frame.frames_dropped;
         self.events_sent = frame.events_sent;
+        self.surveys_sent = frame.surveys_sent;
 
         self.physics = frame.physics();
         if self.gravity != frame.gravity {
@@ -331,13 +333,24 @@ fn receive_events(events: Queue<Event>, tally: &Mutex<Tally>, give_up: &AtomicBo
     }
 }
 
-/// The second thread: reads frames where they lie, steers the simulation, and reports each second.
+/// The second thread: takes snapshots and surveys, steers the simulation, and reports each second.
 struct Watcher<'a> {
-    state: Queue<Frame>,
+    frame: Atomic<u64>,
+    state: Array<Frame>,
+    /// Room for a snapshot.
+    copy: Box<[Frame]>,
+    surveys: Pool<Survey>,
+    mail: Queue<u64>,
     control: Queue<Control>,
     tally: &'a Mutex<Tally>,
-    frames: Frames,
-    frames_before: u64,
+    /// Set when no more events will come.
+    over: &'a AtomicBool,
+    states: States,
+    states_before: u64,
+    surveys_received: u64,
+    /// Surveys of a simulation that died before they were ours.
+    surveys_withdrawn: u64,
+    fastest: f32,
     messages: u32,
 }
 
@@ -347,22 +360,25 @@ impl Watcher<'_> {
         let mut reported = start;
         let mut orders = ORDERS.iter();
         let mut next_order = start + ORDER_INTERVAL;
-        let mut heard = None; // the last frame
+        let mut heard = None; // when the last step was
+        let mut seen = 0; // its number
         let mut patience = None; // until when the simulation may end
         loop {
-            match self.state.peek_wait(Duration::from_millis(20)) {
-                Ok(Some(peek)) => {
-                    // SAFETY: a simulation that plays by the rules leaves the frame alone until `peek` is dropped.
-                    self.frames.receive(unsafe { &*peek.as_ptr() }, self.tally);
+            match self.frame.wait(seen, Duration::from_millis(20))? {
+                Some(frame) => {
+                    seen = frame;
                     heard = Some(Instant::now());
+                    self.look()?;
                 }
-                Ok(None) => {
+                None => {
                     if heard.take_if(|heard| heard.elapsed() > SILENCE).is_some() {
                         println!("the simulation has fallen silent");
                     }
                 }
-                Err(e) if e.status() == Status::Closed => return Ok(()),
-                Err(e) => return Err(e),
+            }
+            self.receive_surveys()?;
+            if self.over.load(Relaxed) {
+                return Ok(());
             }
             let now = Instant::now();
             if now - reported >= Duration::from_secs(1) {
@@ -391,6 +407,42 @@ impl Watcher<'_> {
         }
     }
 
+    /// Takes a snapshot of the newest step: the simulation goes on meanwhile.
+    fn look(&mut self) -> shmds::Result<()> {
+        match self.state.snapshot(0, &mut self.copy, Duration::from_millis(20)) {
+            Ok(true) => self.states.receive(&self.copy[0], self.tally),
+            Ok(false) => println!("the simulation leaves no gap for a snapshot"),
+            Err(e) if e.status() == Status::Torn => println!("{e}; the next step mends it"),
+            Err(e) => return Err(e),
+        }
+        Ok(())
+    }
+
+    /// Reads surveys where they lie, and gives them back.
+    fn receive_surveys(&mut self) -> shmds::Result<()> {
+        loop {
+            let handle = match self.mail.dequeue() {
+                Ok(Some(bits)) => Handle::from_bits(bits),
+                Ok(None) => return Ok(()),
+                Err(e) if e.status() == Status::Closed => return Ok(()),
+                Err(e) => return Err(e),
+            };
+            if self.surveys.adopt(handle).is_err() {
+                self.surveys_withdrawn += 1;
+                continue;
+            }
+            let survey = self.surveys.read(handle)?;
+            let particles: u64 = survey.particles.iter().map(|count| u64::from(*count)).sum();
+            if particles != PARTICLES as u64 {
+                lock(self.tally)
+                    .fault(format_args!("the survey of step {} counts {particles} particles", survey.frame));
+            }
+            self.fastest = survey.fastest;
+            self.surveys.release(handle)?;
+            self.surveys_received += 1;
+        }
+    }
+
     fn send(&mut self, what: &str, kind: u32, value: f64) -> shmds::Result<()> {
         self.messages += 1;
         let sent = self.control.enqueue(&Control { kind, number: self.messages, value })?;
@@ -405,11 +457,12 @@ impl Watcher<'_> {
     fn report(&mut self, period: Duration) {
         let second = std::mem::replace(&mut lock(self.tally).second, Latencies::NONE);
         let per_second = |count: u64| (count as f64 / period.as_secs_f64()).round() as u64;
-        let frames = self.frames.received - self.frames_before;
-        self.frames_before = self.frames.received;
+        let states = self.states.received - self.states_before;
+        self.states_before = self.states.received;
         if second.count > 0 {
             println!("events {:>7}/s  {}", grouped(per_second(second.count)), second.line());
-            println!("frames {:>7}/s  {}", grouped(per_second(frames)), self.frames.line());
+            let (states, line, fastest) = (grouped(per_second(states)), self.states.line(), self.fastest);
+            println!("states {states:>7}/s  {line}  fastest {fastest:.1} m/s");
         }
     }
 }
@@ -417,8 +470,9 @@ impl Watcher<'_> {
 /// Receives until the end; the result is the summary, and how many things were wrong.
 fn run(name: &str, seconds: Duration) -> Result<(String, u64), Box<dyn Error>> {
     let segment = attach(name)?;
-    for queue in ["state", "events", "control"] {
-        segment.wait_for(queue, Duration::from_secs(5))?.ok_or_else(|| format!("no queue '{queue}' appears"))?;
+    for structure in ["state", "frame", "events", "surveys", "mail", "control"] {
+        let found = segment.wait_for(structure, Duration::from_secs(5))?;
+        found.ok_or_else(|| format!("nothing called '{structure}' appears"))?;
     }
     let events = Queue::<Event>::open(&segment, "events")?;
     let taken_before = events.stats().dequeued;
@@ -432,59 +486,75 @@ fn run(name: &str, seconds: Duration) -> Result<(String, u64), Box<dyn Error>> {
         time_ns: 0,
         faults: 0,
     });
+    let over = AtomicBool::new(false);
     let mut watcher = Watcher {
-        state: Queue::open(&segment, "state")?,
+        frame: Atomic::open(&segment, "frame")?,
+        state: Array::open(&segment, "state")?,
+        copy: vec![Frame::zeroed(); 1].into_boxed_slice(),
+        surveys: Pool::open(&segment, "surveys")?,
+        mail: Queue::open(&segment, "mail")?,
         control: Queue::open(&segment, "control")?,
         tally: &tally,
-        frames: Frames { middle: taken_before > 0, ..Frames::default() },
-        frames_before: 0,
+        over: &over,
+        states: States::default(),
+        states_before: 0,
+        surveys_received: 0,
+        surveys_withdrawn: 0,
+        fastest: 0.0,
         messages: 0,
     };
     println!("process {} receives on segment {name}", process::id());
 
     let give_up = AtomicBool::new(false);
     thread::scope(|scope| {
-        let receiver = scope.spawn(|| receive_events(events, &tally, &give_up));
+        let receiver = scope.spawn(|| {
+            let received = receive_events(events, &tally, &give_up);
+            over.store(true, Relaxed);
+            received
+        });
         let watched = watcher.watch(seconds);
         give_up.store(true, Relaxed);
         receiver.join().expect("the receiving thread does not panic")?;
         watched
     })?;
 
+    watcher.look()?;
+    watcher.receive_surveys()?;
+
     // The books: every position of the queue was received, but at most one for each process that was killed, which
-    // died while it wrote or read there; and the last simulation's own count of what it sent agrees.
-    let Watcher { frames, messages, .. } = watcher;
+    // died while it wrote or read there; the last simulation's own counts of what it sent agree; and every survey is back.
+    let Watcher { states, surveys, surveys_received, surveys_withdrawn, messages, .. } = watcher;
     let mut tally = tally.into_inner()?;
     let entered = Queue::<Event>::open(&segment, "events")?.stats().enqueued - taken_before;
     let missing = entered.saturating_sub(tally.total.count);
     let killed = u64::from(tally.simulations.saturating_sub(1)) + u64::from(taken_before > 0);
-    if missing > killed || frames.simulation == tally.simulation && frames.events_sent > tally.number {
+    if missing > killed || states.simulation == tally.simulation && states.events_sent > tally.number {
         tally.fault(format_args!("{missing} of {entered} events are lost"));
+    }
+    let kept = surveys.stats().allocated;
+    let unsettled = kept > 0 || states.surveys_sent > surveys_received + surveys_withdrawn;
+    if unsettled && !INTERRUPTED.load(Relaxed) {
+        tally
+            .fault(format_args!("{kept} surveys never came back, of {} the last simulation sent", states.surveys_sent));
     }
     let in_flight = match missing {
         0 => "none was lost".to_owned(),
         _ => format!("{missing} was in the hands of a killed process"),
     };
+    let withdrawn = match surveys_withdrawn {
+        0 => String::new(),
+        _ => format!(", {surveys_withdrawn} withdrawn with the killed process"),
+    };
     let mut summary = String::new();
-    writeln!(summary, "  {:<18}{} in turn, on one segment", "simulations", tally.simulations)?;
-    writeln!(
-        summary,
-        "  {:<18}{} entered, {} received: {in_flight}",
-        "events",
-        grouped(entered),
-        grouped(tally.total.count)
-    )?;
-    writeln!(summary, "  {:<18}{}", "event latency", tally.total.line())?;
-    writeln!(
-        summary,
-        "  {:<18}{} of {} bytes, each checked in place; {} dropped for lack of room",
-        "state frames",
-        grouped(frames.received),
-        grouped(size_of::<Frame>() as u64),
-        grouped(frames.dropped)
-    )?;
-    writeln!(summary, "  {:<18}{messages} sent", "control messages")?;
-    writeln!(summary, "  {:<18}{}", "faults", tally.faults)?;
+    let mut line = |what: &str, text: String| writeln!(summary, "  {what:<18}{text}");
+    line("simulations", format!("{} in turn, on one segment", tally.simulations))?;
+    line("events", format!("{} entered, {} received: {in_flight}", grouped(entered), grouped(tally.total.count)))?;
+    line("event latency", tally.total.line())?;
+    let bytes = grouped(size_of::<Frame>() as u64);
+    line("state", format!("{} snapshots of {bytes} bytes, each of one moment", grouped(states.received)))?;
+    line("surveys", format!("{surveys_received} received in place and given back{withdrawn}"))?;
+    line("control messages", format!("{messages} sent"))?;
+    line("faults", tally.faults.to_string())?;
     Ok((summary, tally.faults))
 }
 

@@ -1,5 +1,5 @@
 /* The monitor of the particle demo: attaches read-only, so it can disturb nobody, and tells each second how the segment
- * and its queues are and who is attached; and at once when somebody arrives, leaves or dies.
+ * and its queues are, what the telemetry says, and who is attached; and at once when somebody arrives, leaves or dies.
  *
  *   particles_monitor SEGMENT
  *
@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+
+#include "particles.h"
 
 #define MAX_PARTICIPANTS 64
 #define LOOKS_PER_SECOND 10
@@ -104,11 +106,52 @@ static void report_queues(const shm_segment *segment) {
   }
 }
 
-static void report(const shm_segment *segment, const struct people *people) {
+/* Follows the ring of telemetry with a position of its own, of which the simulation knows nothing. */
+struct follower {
+  shm_ring *ring;
+  shm_ring_reader *reader;
+};
+
+/* The simulation makes the ring a moment after the segment. */
+static int follow(const shm_segment *segment, struct follower *follower) {
+  if (follower->reader != NULL) return 1;
+  if (shm_ring_open(segment, "steps", NULL, &follower->ring) != SHM_OK) return 0;
+  check("reader", shm_ring_reader_open(follower->ring, SHM_RING_OLDEST, &follower->reader));
+  return 1;
+}
+
+static void report_steps(struct follower *follower) {
+  struct step steps[256];
+  double least = 1e300, most = -1e300;
+  uint64_t count = 0, hits = 0, lost = 0, lost_now = 0;
+  size_t read;
+  shm_status status;
+  while ((status = shm_ring_reader_read(follower->reader, steps, 256, &read, &lost_now)) == SHM_OK || status == SHM_LAPPED) {
+    lost += lost_now;
+    count += read;
+    for (size_t i = 0; i < read; i++) {
+      hits += steps[i].hits;
+      if (steps[i].energy < least) least = steps[i].energy;
+      if (steps[i].energy > most) most = steps[i].energy;
+    }
+  }
+  check("telemetry", status);
+  if (count > 0)
+    printf("│ steps %llu, lost %llu, hits %llu, energy %.2f…%.2f J ", (unsigned long long)count, (unsigned long long)lost,
+           (unsigned long long)hits, least, most);
+}
+
+static void unfollow(struct follower *follower) {
+  if (follower->reader != NULL) check("reader", shm_ring_reader_close(follower->reader));
+  if (follower->ring != NULL) check("ring", shm_ring_close(follower->ring));
+}
+
+static void report(const shm_segment *segment, struct follower *follower, const struct people *people) {
   shm_segment_stats stats;
   check("stats", shm_segment_get_stats(segment, &stats));
   printf("%.1f/%.1f MiB ", stats.used / 1048576.0, stats.size / 1048576.0);
   report_queues(segment);
+  if (follow(segment, follower)) report_steps(follower);
   printf("│ alive");
   for (size_t i = 0; i < people->count; i++)
     if (people->list[i].alive) printf(" %u", people->list[i].pid);
@@ -127,15 +170,17 @@ int main(int argc, char **argv) {
 
   shm_segment *segment = attach(argv[1]);
   if (segment == NULL) return 0; /* interrupted while it waited */
+  struct follower follower = {.ring = NULL, .reader = NULL};
   struct people before = {.count = 0}, now = {.count = 0};
   for (unsigned look = 1; !interrupted; look++) {
     check("participants", shm_segment_participants(segment, now.list, MAX_PARTICIPANTS, &now.count));
     announce_changes(segment, &before, &now);
     if (living(&now) == 0) break;
-    if (look % LOOKS_PER_SECOND == 0) report(segment, &now);
+    if (look % LOOKS_PER_SECOND == 0) report(segment, &follower, &now);
     before = now;
     nap();
   }
+  unfollow(&follower);
   check("close", shm_segment_close(segment));
   puts("nobody left to watch");
   return 0;

@@ -2,8 +2,9 @@
 //
 //   particles_sim SEGMENT
 //
-// Each step is published as a frame, written in place; each hit against a wall as an event. Control messages change
-// gravity, pause or stop the simulation. If it is killed, the next one attaches to the same segment and takes over.
+// Each step is published as the state, for snapshots, and as a line of telemetry; each hit against a wall as an event; now
+// and then a survey of speeds is filled in place and sent. Control messages change gravity, pause or stop the simulation.
+// If it is killed, the next one attaches to the same segment and takes over.
 
 #include <shmds.hpp>
 
@@ -13,9 +14,11 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <random>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <unistd.h>
@@ -48,6 +51,13 @@ class box {
 
   [[nodiscard]] const std::vector<particle>& particles() const { return particles_; }
 
+  /// Mean energy of a particle in joules.
+  [[nodiscard]] double energy() const {
+    double sum = 0;
+    for (const auto& p : particles_) sum += (p.vx * p.vx + p.vy * p.vy) / 2 + gravity * p.y;
+    return sum / PARTICLES;
+  }
+
   void step(float dt, auto&& on_hit) {
     for (std::uint32_t i = 0; i < particles_.size(); ++i) {
       auto& p = particles_[i];
@@ -77,11 +87,24 @@ class box {
 class connection {
  public:
   explicit connection(const shmds::segment& segment)
-      : state_(shmds::queue<frame>::create(segment, "state", {.capacity = STATE_CAPACITY, .single = true})),
+      : state_(shmds::array<frame>::create(segment, "state", {.count = 1})),
+        frame_(shmds::atomic_uint64_t::create(segment, "frame")),
+        steps_(shmds::ring<step>::create(segment, "steps", {.capacity = STEPS_CAPACITY, .overwrite = true})),
         events_(shmds::queue<event>::create(segment, "events", {.capacity = EVENTS_CAPACITY})),
+        surveys_(shmds::pool<survey>::create(segment, "surveys", {.capacity = SURVEYS_CAPACITY})),
+        mail_(shmds::queue<handle>::create(segment, "mail", {.capacity = MAIL_CAPACITY, .single = true})),
         control_(shmds::queue<control>::create(segment, "control", {.capacity = CONTROL_CAPACITY})) {}
 
-  std::uint64_t steps = 0, frames_dropped = 0, events_sent = 0, events_delayed = 0, events_dropped = 0;
+  /// What it all takes in a segment.
+  static std::uint64_t size() {
+    return shmds::segment_size({}, {shmds::array_size<frame>(1), shmds::atomic_size(),
+                                    shmds::ring_size<step>(STEPS_CAPACITY), shmds::queue_size<event>(EVENTS_CAPACITY),
+                                    shmds::pool_size<survey>(SURVEYS_CAPACITY),
+                                    shmds::queue_size<handle>(MAIL_CAPACITY, true),
+                                    shmds::queue_size<control>(CONTROL_CAPACITY)});
+  }
+
+  std::uint64_t steps = 0, surveys_sent = 0, events_sent = 0, events_delayed = 0, events_dropped = 0;
 
   [[nodiscard]] shmds::queue_stats earlier() const { return events_.stats(); }
 
@@ -95,41 +118,68 @@ class connection {
     }
     stuck_ = !sent;
     ++(sent ? events_sent : events_dropped);
+    ++hits_;
   }
 
-  /// Written where the consumer will read it; if there is no room, the consumer misses a frame.
-  void send_frame(const box& from) {
-    auto place = state_.claim();
-    if (!place) {
-      ++frames_dropped;
-      return;
+  /// The state for whoever wants it whole, a line of telemetry, and a wake-up for those who wait for the next step.
+  void publish(const box& from) {
+    newest_->step = ++steps;
+    newest_->time_ns = now_ns();
+    newest_->surveys_sent = surveys_sent;
+    newest_->events_sent = events_sent;
+    newest_->events_delayed = events_delayed;
+    newest_->events_dropped = events_dropped;
+    newest_->simulation = pid_;
+    newest_->gravity = from.gravity;
+    std::ranges::copy(from.particles(), newest_->particles);
+    newest_->checksum = frame_checksum(newest_.get());
+    {
+      const auto writing = state_.write();
+      state_.set(0, *newest_);
     }
-    place->step = steps;
-    place->time_ns = now_ns();
-    place->frames_dropped = frames_dropped;
-    place->events_sent = events_sent;
-    place->events_delayed = events_delayed;
-    place->events_dropped = events_dropped;
-    place->simulation = pid_;
-    place->gravity = from.gravity;
-    std::ranges::copy(from.particles(), place->particles);
-    place->checksum = frame_checksum(place.get());
-    place.commit();
+    const std::uint64_t number = ++frame_;
+    static_cast<void>(steps_.push({number, newest_->time_ns, from.energy(), std::exchange(hits_, 0), pid_}));  // never full
+    frame_.notify_all();
+    if (steps % STEPS_PER_SURVEY == 0) send_survey(from, number);
   }
 
   [[nodiscard]] std::optional<control> receive() { return control_.dequeue(); }
 
   /// Nothing more will come; the consumer takes what is there and then knows.
   void say_goodbye() {
+    mail_.shutdown();
     events_.shutdown();
-    state_.shutdown();
   }
 
  private:
-  shmds::queue<frame> state_;
+  using handle = shmds::pool_handle;
+
+  /// Filled where the consumer will read it. If the consumer lags, it misses one.
+  void send_survey(const box& from, std::uint64_t number) {
+    const auto acquired = surveys_.acquire_construct();
+    if (!acquired) return;
+    survey& s = surveys_[*acquired];
+    s.frame = number;
+    s.simulation = pid_;
+    for (const auto& p : from.particles()) {
+      const float speed = std::hypot(p.vx, p.vy);
+      s.fastest = std::max(s.fastest, speed);
+      ++s.particles[std::min(static_cast<std::size_t>(speed * 4), std::size_t{SPEED_CLASSES - 1})];
+    }
+    if (mail_.enqueue(*acquired)) ++surveys_sent;
+    else surveys_.release(*acquired);
+  }
+
+  shmds::array<frame> state_;
+  shmds::atomic_uint64_t frame_;
+  shmds::ring<step> steps_;
   shmds::queue<event> events_;
+  shmds::pool<survey> surveys_;
+  shmds::queue<handle> mail_;
   shmds::queue<control> control_;
+  std::unique_ptr<frame> newest_ = std::make_unique<frame>();
   std::uint32_t pid_ = static_cast<std::uint32_t>(getpid());
+  std::uint32_t hits_ = 0;
   bool stuck_ = false;
 };
 
@@ -140,10 +190,10 @@ class reporter {
     const auto now = steady_clock::now();
     if (now < next_) return;
     const double seconds = std::chrono::duration<double>(now - last_).count();
-    std::printf("steps %5.0f/s  events %6.0f/s, %llu delayed  dropped %llu events, %llu frames\n",
+    std::printf("steps %5.0f/s  events %6.0f/s, %llu delayed, %llu dropped  surveys %llu\n",
                 static_cast<double>(to.steps - steps_) / seconds, static_cast<double>(to.events_sent - events_) / seconds,
                 static_cast<unsigned long long>(to.events_delayed), static_cast<unsigned long long>(to.events_dropped),
-                static_cast<unsigned long long>(to.frames_dropped));
+                static_cast<unsigned long long>(to.surveys_sent));
     steps_ = to.steps;
     events_ = to.events_sent;
     last_ = now;
@@ -175,10 +225,7 @@ bool obey(const control& message, box& world) {
 }
 
 void run(const char* name) {
-  const auto size = shmds::segment_size({}, {shmds::queue_size<frame>(STATE_CAPACITY, true),
-                                             shmds::queue_size<event>(EVENTS_CAPACITY),
-                                             shmds::queue_size<control>(CONTROL_CAPACITY)});
-  const auto segment = shmds::segment::create(name, {.size = size});
+  const auto segment = shmds::segment::create(name, {.size = connection::size()});
   connection to(segment);
   if (const auto earlier = to.earlier(); earlier.enqueued > 0) {
     std::printf("process %d takes over after %llu events of an earlier one, %llu still queued\n", getpid(),
@@ -193,11 +240,10 @@ void run(const char* name) {
   auto due = steady_clock::now();
   for (bool going = true; going && !interrupted;) {
     while (const auto message = to.receive()) going = obey(*message, world) && going;
-    ++to.steps;
     world.step(1.0f / STEPS_PER_SECOND, [&](std::uint32_t particle, wall hit, float speed) {
       to.send_event(particle, hit, speed);
     });
-    to.send_frame(world);
+    to.publish(world);
     reporter.report_if_due(to);
     due = std::max(due + period, steady_clock::now() - 10 * period);  // catch up a little, not for ever
     std::this_thread::sleep_until(due);
