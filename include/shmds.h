@@ -53,6 +53,26 @@
 #define SHM_ANY_OWNER 8
 
 /**
+ * Segment: have every page in this process's page table before creating or opening returns.
+ */
+#define SHM_PREFAULT 16
+
+/**
+ * Segment: keep every page in memory while this process is attached.
+ */
+#define SHM_LOCK_MEMORY 32
+
+/**
+ * Segment: have the memory in huge pages of 2 MiB, but for a rest at its end.
+ */
+#define SHM_HUGE_PAGES 64
+
+/**
+ * In `shm_segment_unavailable`: the NUMA node. Asked for by `numa_node`, not by this flag.
+ */
+#define SHM_NUMA_NODE 128
+
+/**
  * Queue: one producer and one consumer at a time, and several times faster.
  */
 #define SHM_SPSC 256
@@ -688,7 +708,8 @@ typedef struct shm_segment_options {
    */
   uint32_t struct_size;
   /**
-   * SHM_EXCLUSIVE, SHM_READ_ONLY (open only), SHM_PERSISTENT, SHM_ANY_OWNER.
+   * SHM_EXCLUSIVE, SHM_READ_ONLY (open only), SHM_PERSISTENT, SHM_ANY_OWNER; SHM_PREFAULT, SHM_LOCK_MEMORY and
+   * SHM_HUGE_PAGES, which are wishes: `shm_segment_unavailable` says which could not be had.
    */
   uint32_t flags;
   /**
@@ -727,6 +748,14 @@ typedef struct shm_segment_options {
    * The longest wait for the segment's lock, in milliseconds. Default 5000.
    */
   uint32_t lock_timeout_ms;
+  /**
+   * The NUMA node to have the memory on, or -1 (default): any. A wish, as SHM_PREFAULT is.
+   */
+  int32_t numa_node;
+  /**
+   * Zero, for later.
+   */
+  uint32_t reserved;
 } shm_segment_options;
 
 /**
@@ -1659,7 +1688,8 @@ shm_status shm_segment_create(const char *name,
                               struct shm_segment **out);
 
 /**
- * Attaches to the segment `name`. `options` may be NULL; only SHM_READ_ONLY, SHM_ANY_OWNER and `lock_timeout_ms` matter.
+ * Attaches to the segment `name`. `options` may be NULL; only SHM_READ_ONLY, SHM_ANY_OWNER, `lock_timeout_ms` and the
+ * wishes about memory matter.
  * The handle is closed with `shm_segment_close`.
  *
  * Errors: SHM_ERR_NOT_FOUND, also when everybody who was attached is dead; else as `shm_segment_create`.
@@ -1667,9 +1697,7 @@ shm_status shm_segment_create(const char *name,
  * # Safety
  * `name` is NULL or a string; `options` is NULL or as `shm_segment_options_init` left it; `out` is NULL or writable.
  */
-shm_status shm_segment_open(const char *name,
-                            const struct shm_segment_options *options,
-                            struct shm_segment **out);
+shm_status shm_segment_open(const char *name, const struct shm_segment_options *options, struct shm_segment **out);
 
 /**
  * Ends the handle. The attachment ends with the last structure opened through it; if it was the last living one, and the
@@ -1698,6 +1726,27 @@ shm_status shm_segment_unlink(const char *name);
  * `segment` is NULL or a handle; `name` is NULL or writable.
  */
 shm_status shm_segment_name(const struct shm_segment *segment, const char **name);
+
+/**
+ * Which wishes about this attachment's memory could not be had: SHM_PREFAULT, SHM_LOCK_MEMORY, SHM_HUGE_PAGES and
+ * SHM_NUMA_NODE, or'ed; 0 when there was none or all were granted. Without them the segment works all the same. A forked
+ * child's own copy of the mapping is neither prefaulted nor locked.
+ *
+ * # Safety
+ * `segment` is NULL or a handle; `options` is NULL or writable.
+ */
+shm_status shm_segment_unavailable(const struct shm_segment *segment,
+                                   uint32_t *options);
+
+/**
+ * Why one of them could not be had, in a sentence that is valid until the handle is closed.
+ *
+ * Errors: SHM_ERR_NOT_FOUND for an option that was granted, or not asked for.
+ *
+ * # Safety
+ * `segment` is NULL or a handle; `reason` is NULL or writable.
+ */
+shm_status shm_segment_unavailable_reason(const struct shm_segment *segment, uint32_t option, const char **reason);
 
 /**
  * How many attachments live, read-only ones not counted.

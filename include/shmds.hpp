@@ -180,6 +180,10 @@ struct segment_options {
   std::optional<std::uint32_t> max_participants{};           ///< most attachments at once; 64
   std::optional<std::uint64_t> max_allocation{};             ///< most bytes of one structure; no limit
   std::optional<std::chrono::milliseconds> lock_timeout{};   ///< longest wait for the segment's lock; 5 s
+  bool prefault = false;                                     ///< have every page in our page table; see unavailable()
+  bool lock_memory = false;                                  ///< keep every page in memory; see unavailable()
+  bool huge_pages = false;                                   ///< huge pages of 2 MiB; see unavailable()
+  std::optional<std::int32_t> numa_node{};                   ///< have the memory on this node; see unavailable()
 };
 
 namespace detail {
@@ -188,10 +192,13 @@ inline shm_segment_options native(const segment_options& from) {
   shm_segment_options to;
   check(shm_segment_options_init(&to));
   to.flags = (from.exclusive ? SHM_EXCLUSIVE : 0u) | (from.read_only ? SHM_READ_ONLY : 0u) |
-             (from.persistent ? SHM_PERSISTENT : 0u) | (from.any_owner ? SHM_ANY_OWNER : 0u);
+             (from.persistent ? SHM_PERSISTENT : 0u) | (from.any_owner ? SHM_ANY_OWNER : 0u) |
+             (from.prefault ? SHM_PREFAULT : 0u) | (from.lock_memory ? SHM_LOCK_MEMORY : 0u) |
+             (from.huge_pages ? SHM_HUGE_PAGES : 0u);
   to.size = from.size;
   to.mode = from.mode.value_or(to.mode);
   to.group = from.group.value_or(to.group);
+  to.numa_node = from.numa_node.value_or(to.numa_node);
   to.table = from.table.shape;
   to.table_name_bytes = from.table.name_bytes;
   to.table_entries = from.table.entries;
@@ -209,6 +216,20 @@ inline shm_segment_options native(const segment_options& from) {
 using entry = shm_entry;                  ///< one named structure: kind, size, users, name
 using participant = shm_participant;      ///< one attachment: id, process, whether it lives
 using segment_stats = shm_segment_stats;  ///< room taken and free, entries, participants
+
+/// A wish about a segment's memory.
+enum class memory_option : std::uint32_t {
+  prefault = SHM_PREFAULT,
+  lock_memory = SHM_LOCK_MEMORY,
+  huge_pages = SHM_HUGE_PAGES,
+  numa_node = SHM_NUMA_NODE,
+};
+
+/// A wish that could not be had, and a sentence that says why.
+struct unavailable_option {
+  memory_option option;
+  std::string reason;
+};
 
 /// The structures of a segment, as an input range. What is created or removed while it is walked may be missed.
 /// Valid as long as the segment object it came from.
@@ -272,6 +293,20 @@ class segment {
     segment_stats stats{};
     detail::check(shm_segment_get_stats(native(), &stats));
     return stats;
+  }
+  /// What was asked for about this attachment's memory and could not be had. Without it the segment works all the same.
+  [[nodiscard]] std::vector<unavailable_option> unavailable() const {
+    std::uint32_t options = 0;
+    detail::check(shm_segment_unavailable(native(), &options));
+    std::vector<unavailable_option> all;
+    for (const auto option : {memory_option::prefault, memory_option::lock_memory, memory_option::huge_pages,
+                              memory_option::numa_node}) {
+      if ((options & static_cast<std::uint32_t>(option)) == 0) continue;
+      const char* reason = nullptr;
+      detail::check(shm_segment_unavailable_reason(native(), static_cast<std::uint32_t>(option), &reason));
+      all.push_back({option, reason});
+    }
+    return all;
   }
   /// Living attachments, this one included.
   [[nodiscard]] std::uint32_t count() const {

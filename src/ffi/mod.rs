@@ -39,6 +39,14 @@ pub const SHM_READ_ONLY: u32 = 0x0002;
 pub const SHM_PERSISTENT: u32 = 0x0004;
 /// Segment: attach although it belongs to a user who is neither us nor root. Only for users you trust.
 pub const SHM_ANY_OWNER: u32 = 0x0008;
+/// Segment: have every page in this process's page table before creating or opening returns.
+pub const SHM_PREFAULT: u32 = 0x0010;
+/// Segment: keep every page in memory while this process is attached.
+pub const SHM_LOCK_MEMORY: u32 = 0x0020;
+/// Segment: have the memory in huge pages of 2 MiB, but for a rest at its end.
+pub const SHM_HUGE_PAGES: u32 = 0x0040;
+/// In `shm_segment_unavailable`: the NUMA node. Asked for by `numa_node`, not by this flag.
+pub const SHM_NUMA_NODE: u32 = 0x0080;
 /// Queue: one producer and one consumer at a time, and several times faster.
 pub const SHM_SPSC: u32 = 0x0100;
 /// Bytes of a name's buffer: the longest name and a NUL.

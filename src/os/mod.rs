@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `object` | shared-memory objects: unnamed build, reserve, link, open, unlink |
 //! | `mapping` | mapping an object into the address space |
+//! | `memory` | wishes about the pages behind a mapping |
 //! | `lock` | open-file-description locks, which the kernel drops when their holder dies |
 //! | `futex` | sleeping on a 32-bit word, across processes |
 //! | `barrier` | membarrier: a fence on every other processor, paid by the caller alone |
@@ -19,6 +20,8 @@ pub(crate) mod futex;
 pub(crate) mod lock;
 #[cfg(not(loom))]
 pub(crate) mod mapping;
+#[cfg(not(loom))]
+pub(crate) mod memory;
 #[cfg(not(loom))]
 pub(crate) mod object;
 pub(crate) mod process;

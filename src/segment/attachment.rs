@@ -19,6 +19,7 @@ use std::time::Duration;
 use super::allocator::FreeSpace;
 use super::header::{Header, Layout, PARTICIPANT_BYTES};
 use super::lifecycle::{self, called};
+use super::memory::Unavailable;
 use super::options::SegmentOptions;
 use super::participants::{LIVING_BYTES, READERS_BYTE, Record, SEGMENT_BYTE, byte_of, reader_byte_of};
 use super::process_events::{self, Forking};
@@ -40,6 +41,7 @@ pub(crate) struct Attachment {
     pub(super) file: ManuallyDrop<File>,
     pub(super) identity: Identity,
     mapping: Mapping,
+    unavailable: Vec<Unavailable>,
     layout: Layout,
     pub(super) read_only: bool,
     pub(super) persistent: bool,
@@ -117,7 +119,7 @@ impl Attachment {
     pub(super) fn enrol(
         name: &str,
         metadata: &Metadata,
-        mapping: Mapping,
+        (mapping, unavailable): (Mapping, Vec<Unavailable>),
         layout: Layout,
         options: &SegmentOptions,
         persistent: bool,
@@ -132,6 +134,7 @@ impl Attachment {
                 file: ManuallyDrop::new(file),
                 identity: Identity::of(metadata),
                 mapping,
+                unavailable,
                 layout,
                 read_only: options.read_only,
                 persistent,
@@ -167,6 +170,11 @@ impl Attachment {
 
     pub(crate) fn is_persistent(&self) -> bool {
         self.persistent
+    }
+
+    /// The wishes about our memory that were not granted.
+    pub(crate) fn unavailable(&self) -> &[Unavailable] {
+        &self.unavailable
     }
 
     /// Whether wakers in this process must fence for themselves.

@@ -134,12 +134,13 @@ fn build(name: &str, options: &SegmentOptions, layout: Layout) -> Result<Option<
         Error::system(format_args!("cannot reserve {} bytes for {what}{room}", layout.size), error)
     })?;
     let metadata = unlinked.file().metadata().map_err(|error| cannot_look(&what, error))?;
-    let (mapping, region) = map(unlinked.file(), layout.size as usize, false, &what)?;
+    let (mapping, region) = map(unlinked.file(), layout.size as usize, options, &what)?;
     let header: &Header = region.at(0).expect("a layout is larger than its header");
     layout.write(header, if options.persistent { FLAG_PERSISTENT } else { 0 });
+    let unavailable = options.memory.ask(unlinked.file(), &mapping, &what, false);
 
-    let attachment =
-        Attachment::enrol(name, &metadata, mapping, layout, options, options.persistent, || unlinked.reopen())?;
+    let (mapped, reopen) = ((mapping, unavailable), || unlinked.reopen());
+    let attachment = Attachment::enrol(name, &metadata, mapped, layout, options, options.persistent, reopen)?;
     // The first participant is there before the name is, so that nobody finds the segment dead.
     lock::try_lock(attachment.file.as_fd(), byte_of(1), Mode::Exclusive)
         .map_err(|error| Error::system(format_args!("cannot lock in {what}"), error))?;
@@ -168,17 +169,19 @@ fn map_existing(name: &str, options: &SegmentOptions) -> Result<Option<Arc<Attac
         return Err(fail!(Corrupt, "{what} is not a segment: its file has only {size} bytes"));
     }
     let len = usize::try_from(size).map_err(|_| fail!(Invalid, "{what} has {size} bytes, more than we can map"))?;
-    let (mapping, region) = map(&file, len, options.read_only, &what)?;
+    let (mapping, region) = map(&file, len, options, &what)?;
     let layout = Layout::read(region, size, &what)?;
     let header: &Header = region.at(0).expect("read above");
     let persistent = header.flags.load(crate::sync::Ordering::Relaxed) & FLAG_PERSISTENT != 0;
-    let reopen = || object::reopen(&file, &path, options.read_only);
-    Attachment::enrol(name, &metadata, mapping, layout, options, persistent, reopen).map(Some)
+    let unavailable = options.memory.ask(&file, &mapping, &what, false);
+    let (mapped, reopen) = ((mapping, unavailable), || object::reopen(&file, &path, options.read_only));
+    Attachment::enrol(name, &metadata, mapped, layout, options, persistent, reopen).map(Some)
 }
 
 /// Maps through a description that never carries a lock: the mapping keeps it, and forked children keep the mapping.
-fn map(file: &File, len: usize, read_only: bool, what: &str) -> Result<(Mapping, Region)> {
-    let mapping = Mapping::new(file.as_fd(), len, read_only)
+fn map(file: &File, len: usize, options: &SegmentOptions, what: &str) -> Result<(Mapping, Region)> {
+    let map = if options.memory.huge { Mapping::new_aligned } else { Mapping::new };
+    let mapping = map(file.as_fd(), len, options.read_only)
         .map_err(|error| Error::system(format_args!("cannot map {what} ({len} bytes)"), error))?;
     // SAFETY: the mapping has this length; who gets the region gets the mapping with it.
     let region = unsafe { Region::new(mapping.base(), mapping.len()) };

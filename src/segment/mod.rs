@@ -11,6 +11,7 @@
 //! | `lifecycle` | create, attach, remove |
 //! | `process_events` | fork and exit |
 //! | `options` | how a segment is made or attached to |
+//! | `memory` | wishes about its memory, and what became of them |
 
 pub(crate) mod region;
 pub(crate) use region::Region;
@@ -25,6 +26,8 @@ mod element;
 mod header;
 #[cfg(not(loom))]
 mod lifecycle;
+#[cfg(not(loom))]
+mod memory;
 #[cfg(not(loom))]
 mod options;
 #[cfg(not(loom))]
@@ -44,6 +47,8 @@ mod public {
     pub(crate) use super::header::SECTION_ALIGN;
     pub use super::header::TableShape;
     use super::lifecycle;
+    pub(crate) use super::memory::Wishes;
+    pub use super::memory::{MemoryOption, Unavailable};
     pub use super::options::SegmentOptions;
     pub use super::participants::Participant;
     use super::region::Region;
@@ -108,7 +113,7 @@ mod public {
         }
 
         /// Attaches to the segment `name`. Of the options, only [`read_only`](SegmentOptions::read_only),
-        /// [`any_owner`](SegmentOptions::any_owner) and [`lock_timeout`](SegmentOptions::lock_timeout) matter.
+        /// [`any_owner`](SegmentOptions::any_owner), [`lock_timeout`](SegmentOptions::lock_timeout) and those about memory matter.
         ///
         /// # Errors
         /// `NotFound` also when everybody who was attached is dead; else as [`create`](Self::create).
@@ -129,6 +134,13 @@ mod public {
         #[must_use]
         pub fn name(&self) -> &str {
             self.0.name()
+        }
+
+        /// What was asked for about this attachment's memory, and could not be had. A forked child has the memory where and as large
+        /// as its parent has it, but its own copy of the mapping is neither prefaulted nor locked.
+        #[must_use]
+        pub fn unavailable(&self) -> &[Unavailable] {
+            self.0.unavailable()
         }
 
         /// How many attachments live, read-only ones not counted. A system call per taken record.
