@@ -546,6 +546,65 @@ typedef union shm_atomic_value {
 } shm_atomic_value;
 
 /**
+ * How a segment is made or attached to. `shm_segment_options_init` first, then change what should differ.
+ */
+typedef struct shm_segment_options {
+  /**
+   * Bytes of this struct; set by `shm_segment_options_init`.
+   */
+  uint32_t struct_size;
+  /**
+   * SHM_EXCLUSIVE, SHM_READ_ONLY (open only), SHM_PERSISTENT, SHM_ANY_OWNER; SHM_PREFAULT, SHM_LOCK_MEMORY and
+   * SHM_HUGE_PAGES, which are wishes: `shm_segment_unavailable` says which could not be had.
+   */
+  uint32_t flags;
+  /**
+   * Bytes of the whole segment, rounded up to pages. `shm_segment_size` computes it.
+   */
+  uint64_t size;
+  /**
+   * Permission bits, exact whatever the umask. Default 0600, which the owner needs at least.
+   */
+  uint32_t mode;
+  /**
+   * One of `shm_table_shape`.
+   */
+  uint32_t table;
+  /**
+   * The group's number, or -1 (default): the creator's.
+   */
+  int64_t group;
+  /**
+   * SHM_TABLE_CUSTOM: most bytes in a name, 1 to 256.
+   */
+  uint32_t table_name_bytes;
+  /**
+   * SHM_TABLE_CUSTOM: most structures, 1 to 65535.
+   */
+  uint32_t table_entries;
+  /**
+   * The largest structure allowed, in bytes; 0 (default): no limit.
+   */
+  uint64_t max_allocation;
+  /**
+   * Most attachments at a time, 1 to 4096. Default 64.
+   */
+  uint32_t max_participants;
+  /**
+   * The longest wait for the segment's lock, in milliseconds. Default 5000.
+   */
+  uint32_t lock_timeout_ms;
+  /**
+   * The NUMA node to have the memory on, or -1 (default): any. A wish, as SHM_PREFAULT is.
+   */
+  int32_t numa_node;
+  /**
+   * Zero, for later.
+   */
+  uint32_t reserved;
+} shm_segment_options;
+
+/**
  * What a pool is to be, or must be. `shm_pool_options_init` first.
  */
 typedef struct shm_pool_options {
@@ -698,65 +757,6 @@ typedef struct shm_queue_stats {
    */
   uint32_t reserved;
 } shm_queue_stats;
-
-/**
- * How a segment is made or attached to. `shm_segment_options_init` first, then change what should differ.
- */
-typedef struct shm_segment_options {
-  /**
-   * Bytes of this struct; set by `shm_segment_options_init`.
-   */
-  uint32_t struct_size;
-  /**
-   * SHM_EXCLUSIVE, SHM_READ_ONLY (open only), SHM_PERSISTENT, SHM_ANY_OWNER; SHM_PREFAULT, SHM_LOCK_MEMORY and
-   * SHM_HUGE_PAGES, which are wishes: `shm_segment_unavailable` says which could not be had.
-   */
-  uint32_t flags;
-  /**
-   * Bytes of the whole segment, rounded up to pages. `shm_segment_size` computes it.
-   */
-  uint64_t size;
-  /**
-   * Permission bits, exact whatever the umask. Default 0600, which the owner needs at least.
-   */
-  uint32_t mode;
-  /**
-   * One of `shm_table_shape`.
-   */
-  uint32_t table;
-  /**
-   * The group's number, or -1 (default): the creator's.
-   */
-  int64_t group;
-  /**
-   * SHM_TABLE_CUSTOM: most bytes in a name, 1 to 256.
-   */
-  uint32_t table_name_bytes;
-  /**
-   * SHM_TABLE_CUSTOM: most structures, 1 to 65535.
-   */
-  uint32_t table_entries;
-  /**
-   * The largest structure allowed, in bytes; 0 (default): no limit.
-   */
-  uint64_t max_allocation;
-  /**
-   * Most attachments at a time, 1 to 4096. Default 64.
-   */
-  uint32_t max_participants;
-  /**
-   * The longest wait for the segment's lock, in milliseconds. Default 5000.
-   */
-  uint32_t lock_timeout_ms;
-  /**
-   * The NUMA node to have the memory on, or -1 (default): any. A wish, as SHM_PREFAULT is.
-   */
-  int32_t numa_node;
-  /**
-   * Zero, for later.
-   */
-  uint32_t reserved;
-} shm_segment_options;
 
 /**
  * How full a segment is.
@@ -1226,6 +1226,67 @@ shm_status shm_atomic_pointer(const struct shm_atomic *atomic,
  * `atomic` is NULL or a handle; `type` is NULL or writable.
  */
 shm_status shm_atomic_get_type(const struct shm_atomic *atomic, uint32_t *type);
+
+/**
+ * Creates a segment in the file `path`, in any directory of a disk, or attaches to it if it is there. It is persistent: it stays when
+ * every process is gone, and when the machine is restarted. Its name and its table are on the disk when this returns; what is
+ * in its structures is there after the next `shm_segment_sync`, or when the kernel finds the time. The handle is closed with
+ * `shm_segment_close`.
+ *
+ * Errors: as `shm_segment_create`; SHM_ERR_NOT_FOUND when there is no such directory; SHM_ERR_PERMISSION also for a
+ * symbolic link.
+ *
+ * # Safety
+ * `path` is NULL or a string; `options` is NULL or as `shm_segment_options_init` left it; `out` is NULL or writable.
+ */
+shm_status shm_segment_create_file(const char *path,
+                                   const struct shm_segment_options *options,
+                                   struct shm_segment **out);
+
+/**
+ * Attaches to the segment in the file `path`, whether or not anybody else is attached. `options` as for `shm_segment_open`.
+ * The handle is closed with `shm_segment_close`.
+ *
+ * Errors: as `shm_segment_open`; SHM_ERR_PERMISSION also for a symbolic link.
+ *
+ * # Safety
+ * `path` is NULL or a string; `options` is NULL or as `shm_segment_options_init` left it; `out` is NULL or writable.
+ */
+shm_status shm_segment_open_file(const char *path,
+                                 const struct shm_segment_options *options,
+                                 struct shm_segment **out);
+
+/**
+ * Removes the file of a segment, whoever is attached; they keep what they have.
+ *
+ * Errors: as `shm_segment_unlink`.
+ *
+ * # Safety
+ * `path` is NULL or a string.
+ */
+shm_status shm_segment_unlink_file(const char *path);
+
+/**
+ * Returns when all of the segment is on the disk as it is now. Of a segment that is not in a file there is nothing to do.
+ * Who goes on writing meanwhile is not held up, and what becomes of that is open. What a reader finds after a crash of the
+ * machine is certain only for what was not written to after the last sync.
+ *
+ * Errors: SHM_ERR_SYSTEM when the disk fails; SHM_ERR_NO_SPACE.
+ *
+ * # Safety
+ * `segment` is NULL or a handle.
+ */
+shm_status shm_segment_sync(const struct shm_segment *segment);
+
+/**
+ * As `shm_segment_sync`, for the `bytes` bytes at `start`: of an array or a span, say.
+ *
+ * Errors: SHM_ERR_INVALID when they are not all in the segment; else as `shm_segment_sync`.
+ *
+ * # Safety
+ * `segment` is NULL or a handle. `start` may be any address: it is compared, not followed.
+ */
+shm_status shm_segment_sync_range(const struct shm_segment *segment, const void *start, size_t bytes);
 
 /**
  * Fills in the defaults.
@@ -1720,7 +1781,7 @@ shm_status shm_segment_close(struct shm_segment *segment);
 shm_status shm_segment_unlink(const char *name);
 
 /**
- * The segment's name, without a leading slash. Valid until the handle is closed.
+ * The segment's name, without a leading slash; of a segment in a file, its path. Valid until the handle is closed.
  *
  * # Safety
  * `segment` is NULL or a handle; `name` is NULL or writable.

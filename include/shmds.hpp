@@ -26,6 +26,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <initializer_list>
 #include <iterator>
@@ -284,6 +285,28 @@ class segment {
     return detail::check_found(shm_segment_unlink(detail::c_name(name).c_str()));
   }
 
+  /// Creates a segment in a file on a disk, or attaches to the one that is there (unless `exclusive`). It is
+  /// persistent, and survives the machine's restart; what was written is on the disk after the next sync().
+  [[nodiscard]] static segment create_file(const std::filesystem::path& path, const segment_options& options) {
+    return make(shm_segment_create_file, path.native(), options);
+  }
+  /// Attaches to the segment in a file, whether or not anybody else is attached.
+  [[nodiscard]] static segment open_file(const std::filesystem::path& path, const segment_options& options = {}) {
+    return make(shm_segment_open_file, path.native(), options);
+  }
+  /// Removes the file; those attached keep what they have. False if there was no such file.
+  static bool unlink_file(const std::filesystem::path& path) {
+    return detail::check_found(shm_segment_unlink_file(detail::c_name(path.native()).c_str()));
+  }
+
+  /// Returns when all of a segment in a file is on the disk as it is now.
+  void sync() const { detail::check(shm_segment_sync(native())); }
+  /// The same for some of its bytes: `segment.sync(std::as_bytes(std::span(values.data(), 100)))`.
+  void sync(std::span<const std::byte> bytes) const {
+    detail::check(shm_segment_sync_range(native(), bytes.data(), bytes.size()));
+  }
+
+  /// The name in shared memory, or the path.
   [[nodiscard]] std::string_view name() const {
     const char* text = nullptr;
     detail::check(shm_segment_name(native(), &text));

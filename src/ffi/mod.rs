@@ -15,6 +15,7 @@
 
 mod array;
 mod atomic;
+mod backend;
 mod pool;
 mod queue;
 mod segment;
@@ -22,8 +23,10 @@ mod span;
 mod status;
 mod table;
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, OsStr, c_char};
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::time::Duration;
 
 use self::status::{remember, shm_status};
@@ -95,6 +98,18 @@ unsafe fn need_text<'a>(text: *const c_char, name: &str) -> Result<&'a str> {
     }
     // SAFETY: the caller's promise.
     unsafe { CStr::from_ptr(text) }.to_str().map_err(|error| fail!(Invalid, "{name} is not UTF-8: {error}"))
+}
+
+/// A path that must be there. Its bytes are the file system's business.
+///
+/// # Safety
+/// `path` is NULL or a NUL-terminated string that outlives the result.
+unsafe fn need_path<'a>(path: *const c_char) -> Result<&'a Path> {
+    if path.is_null() {
+        return Err(null("path"));
+    }
+    // SAFETY: the caller's promise.
+    Ok(Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(path) }.to_bytes())))
 }
 
 fn timeout(nanos: u64) -> Duration {

@@ -95,7 +95,7 @@ unsafe impl Sized32 for shm_segment_options {
 }
 
 impl shm_segment_options {
-    fn translate(&self) -> Result<SegmentOptions> {
+    pub(super) fn translate(&self) -> Result<SegmentOptions> {
         let wishes = SHM_PREFAULT | SHM_LOCK_MEMORY | SHM_HUGE_PAGES;
         let known = SHM_EXCLUSIVE | SHM_READ_ONLY | SHM_PERSISTENT | SHM_ANY_OWNER | wishes;
         only_flags(self.flags, known, "segments")?;
@@ -217,13 +217,25 @@ fn flag_of(option: MemoryOption) -> u32 {
     }
 }
 
-fn give(segment: Segment, out: *mut *mut shm_segment) -> Result<Status> {
+pub(super) fn give(segment: Segment, out: *mut *mut shm_segment) -> Result<Status> {
     let name = CString::new(segment.name()).unwrap_or_default();
     let sentence = |reason: &str| CString::new(reason).unwrap_or_default();
     let unavailable = segment.unavailable().iter().map(|one| (flag_of(one.option), sentence(&one.reason))).collect();
     // SAFETY: the caller checked that `out` is not NULL, and its own caller promised that it is writable.
     unsafe { out.write(Box::into_raw(Box::new(shm_segment { segment, name, unavailable }))) };
     Ok(Status::Ok)
+}
+
+/// The caller's options, or the defaults for NULL.
+///
+/// # Safety
+/// As for [`need_options`].
+pub(super) unsafe fn options_or_defaults(options: *const shm_segment_options) -> Result<SegmentOptions> {
+    if options.is_null() {
+        return Ok(SegmentOptions::new());
+    }
+    // SAFETY: the caller's promise.
+    unsafe { need_options(options) }?.translate()
 }
 
 /// The short way: with a size, creates the segment `name` or attaches to it, whatever its table; with size 0, attaches only.
@@ -286,12 +298,8 @@ pub unsafe extern "C" fn shm_segment_open(
         let out = need_out(out, "out")?;
         // SAFETY: the caller's promises.
         let name = unsafe { need_text(name, "name") }?;
-        let options = if options.is_null() {
-            SegmentOptions::new()
-        } else {
-            // SAFETY: the caller's promise.
-            unsafe { need_options(options) }?.translate()?
-        };
+        // SAFETY: the caller's promise.
+        let options = unsafe { options_or_defaults(options) }?;
         give(Segment::open(name, &options)?, out)
     })
 }
@@ -327,7 +335,7 @@ pub unsafe extern "C" fn shm_segment_unlink(name: *const c_char) -> shm_status {
     })
 }
 
-/// The segment's name, without a leading slash. Valid until the handle is closed.
+/// The segment's name, without a leading slash; of a segment in a file, its path. Valid until the handle is closed.
 ///
 /// # Safety
 /// `segment` is NULL or a handle; `name` is NULL or writable.
@@ -498,12 +506,8 @@ pub unsafe extern "C" fn shm_segment_size(
 ) -> shm_status {
     guard(|| {
         let size = need_out(size, "size")?;
-        let options = if options.is_null() {
-            SegmentOptions::new()
-        } else {
-            // SAFETY: the caller's promise.
-            unsafe { need_options(options) }?.translate()?
-        };
+        // SAFETY: the caller's promise.
+        let options = unsafe { options_or_defaults(options) }?;
         // SAFETY: not NULL, and the caller's promise.
         unsafe { size.write(options.size_for(sections_bytes)?) };
         Ok(Status::Ok)

@@ -62,6 +62,17 @@ impl Mapping {
         self.advise(whole, libc::MADV_COLLAPSE)
     }
 
+    /// Returns when a part of the mapping, widened to whole pages, is in its file as it is now.
+    pub(crate) fn sync(&self, offset: usize, len: usize) -> io::Result<()> {
+        let start = offset / process::page_size() * process::page_size();
+        let end = offset.saturating_add(len).min(self.len());
+        if start >= end {
+            return Ok(());
+        }
+        // SAFETY: a range of our mapping, whose contents it leaves alone.
+        check(unsafe { libc::msync(self.base().add(start).as_ptr().cast(), end - start, libc::MS_SYNC) }).map(drop)
+    }
+
     /// Moves every page to the memory of one NUMA node, and takes later ones from there.
     pub(crate) fn bind_to_node(&self, node: u32) -> io::Result<()> {
         /// More nodes than any kernel is built for; a longer mask is refused as a whole.

@@ -1,4 +1,4 @@
-//! Shared-memory objects: files of a memory file system.
+//! Shared-memory objects: files, of a memory file system for the most part.
 //!
 //! An object is built without a name (`O_TMPFILE`), filled, and only then linked to its name, so that nobody ever sees
 //! one half-built. Where unnamed files or `/proc` are missing it gets a temporary name instead.
@@ -84,8 +84,8 @@ pub(crate) enum Build {
 
 impl Unlinked {
     /// A new object of `size` bytes, every page of which is reserved, with exactly these permission bits and group.
-    pub(crate) fn new(size: u64, mode: u32, group: Option<u32>, build: Build) -> io::Result<Self> {
-        let object = Self::open(build)?;
+    pub(crate) fn new(directory: &Path, size: u64, mode: u32, group: Option<u32>, build: Build) -> io::Result<Self> {
+        let object = Self::open(directory, build)?;
         // mkstemp-like creation is subject to umask; the mode asked for is exact.
         if let Some(group) = group {
             // SAFETY: a valid descriptor; −1 leaves the owner alone.
@@ -96,20 +96,20 @@ impl Unlinked {
         Ok(object)
     }
 
-    fn open(build: Build) -> io::Result<Self> {
+    fn open(directory: &Path, build: Build) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).mode(0o600);
         if build == Build::Best && Path::new("/proc/self/fd").exists() {
-            match options.clone().custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC).open(DIRECTORY) {
+            match options.clone().custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC).open(directory) {
                 Ok(file) => return Ok(Self { file, temporary: None }),
                 // The codes a file system without O_TMPFILE answers with.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)) => {}
                 Err(error) => return Err(error),
             }
         }
-        remove_dead_temporaries();
+        remove_dead_temporaries(directory);
         for _ in 0..100 {
-            let path = Path::new(DIRECTORY).join(format!("{TEMPORARY_PREFIX}{}-{}", process::pid(), process::now()));
+            let path = directory.join(format!("{TEMPORARY_PREFIX}{}-{}", process::pid(), process::now()));
             let file = options.clone().create_new(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(&path)?;
             let object = Self { file, temporary: Some(Temporary(path)) };
             let locked = lock::try_lock(object.file.as_fd(), BUILDER, Mode::Exclusive)?;
@@ -149,8 +149,8 @@ impl Unlinked {
 const BUILDER: Bytes = Bytes { start: 1 << 20, len: 1 };
 
 /// Removes temporary objects whose builder is dead. Best effort: what cannot be opened is not ours to judge.
-fn remove_dead_temporaries() {
-    let Ok(entries) = fs::read_dir(DIRECTORY) else { return };
+fn remove_dead_temporaries(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         if !entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
             continue;
@@ -192,9 +192,14 @@ fn free_bytes(file: &File) -> Option<u64> {
     (info.f_blocks != 0).then(|| info.f_bavail.saturating_mul(info.f_frsize))
 }
 
-/// How much room the shared-memory file system has left, where it says.
-pub(crate) fn free_space() -> Option<u64> {
-    free_bytes(&File::open(DIRECTORY).ok()?)
+/// How much room a directory's file system has left, where it says.
+pub(crate) fn free_space(directory: &Path) -> Option<u64> {
+    free_bytes(&File::open(directory).ok()?)
+}
+
+/// Has the names in a directory survive the machine. Best effort: who may make names there may still not be allowed to read it.
+pub(crate) fn sync_directory(directory: &Path) {
+    let _ = File::open(directory).and_then(|directory| directory.sync_all());
 }
 
 /// Removes a name. True when it was there.
@@ -256,7 +261,7 @@ mod tests {
     fn both_ways_of_building_give_the_same_object() {
         for build in [Build::Best, Build::Temporary] {
             let path = unique(&format!("{build:?}"));
-            let object = Unlinked::new(8192, 0o640, None, build).unwrap();
+            let object = Unlinked::new(Path::new(DIRECTORY), 8192, 0o640, None, build).unwrap();
             assert_eq!(Identity::at(&path).unwrap(), None);
             let file = object.reopen().unwrap();
             object.link(&path).unwrap();
@@ -264,7 +269,7 @@ mod tests {
             assert_eq!((metadata.len(), metadata.mode() & 0o7777, metadata.nlink()), (8192, 0o640, 1), "{build:?}");
             assert_eq!(Identity::at(&path).unwrap(), Some(Identity::of(&metadata)));
 
-            let second = Unlinked::new(4096, 0o600, None, build).unwrap();
+            let second = Unlinked::new(Path::new(DIRECTORY), 4096, 0o600, None, build).unwrap();
             assert_eq!(second.link(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
             assert!(unlink(&path).unwrap());
             assert!(!unlink(&path).unwrap());
@@ -276,8 +281,8 @@ mod tests {
     fn dead_builders_leave_nothing_and_living_ones_keep_theirs() {
         let dead = Path::new(DIRECTORY).join(format!("{TEMPORARY_PREFIX}0-{}", process::now()));
         File::create(&dead).unwrap();
-        let living = Unlinked::new(4096, 0o600, None, Build::Temporary).unwrap();
-        let other = Unlinked::new(4096, 0o600, None, Build::Temporary).unwrap();
+        let living = Unlinked::new(Path::new(DIRECTORY), 4096, 0o600, None, Build::Temporary).unwrap();
+        let other = Unlinked::new(Path::new(DIRECTORY), 4096, 0o600, None, Build::Temporary).unwrap();
         assert!(!dead.exists());
         let path = unique("living");
         living.link(&path).unwrap();
@@ -289,7 +294,9 @@ mod tests {
     fn more_than_there_is_room_for_is_refused_before_anything_is_taken() {
         // Not a little more than is free: somebody may give it back meanwhile, and then it would all be taken.
         for size in [1 << 50, i64::MAX as u64] {
-            let Err(error) = Unlinked::new(size, 0o600, None, Build::Best) else { panic!("{size}") };
+            let Err(error) = Unlinked::new(Path::new(DIRECTORY), size, 0o600, None, Build::Best) else {
+                panic!("{size}")
+            };
             assert!(matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EFBIG)), "{error}");
         }
     }

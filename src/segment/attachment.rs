@@ -12,16 +12,16 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::allocator::FreeSpace;
 use super::header::{Header, Layout, PARTICIPANT_BYTES};
-use super::lifecycle::{self, called};
+use super::lifecycle;
 use super::memory::Unavailable;
 use super::options::SegmentOptions;
 use super::participants::{LIVING_BYTES, READERS_BYTE, Record, SEGMENT_BYTE, byte_of, reader_byte_of};
+use super::place::Place;
 use super::process_events::{self, Forking};
 use super::region::Region;
 use super::table::{Phase, Table};
@@ -35,8 +35,7 @@ use crate::sync::Ordering;
 use crate::sync::private::{AtomicBool, AtomicU32};
 
 pub(crate) struct Attachment {
-    pub(super) name: String,
-    pub(super) path: PathBuf,
+    pub(super) place: Place,
     /// The description that carries our locks. Opened, replaced and closed only while no fork can happen.
     pub(super) file: ManuallyDrop<File>,
     pub(super) identity: Identity,
@@ -117,7 +116,7 @@ impl Attachment {
     /// A mapped segment, not registered yet. `reopen` makes the description that will carry its locks; that happens, and the
     /// attachment is known to the fork handlers, before a fork can come in between.
     pub(super) fn enrol(
-        name: &str,
+        place: &Place,
         metadata: &Metadata,
         (mapping, unavailable): (Mapping, Vec<Unavailable>),
         layout: Layout,
@@ -125,12 +124,11 @@ impl Attachment {
         persistent: bool,
         reopen: impl FnOnce() -> io::Result<File>,
     ) -> Result<Arc<Self>> {
-        let what = called(name);
+        let what = place.what();
         process_events::enrol(&what, || {
             let file = reopen().map_err(|error| Error::system(format_args!("cannot open {what}"), error))?;
             Ok(Arc::new(Self {
-                name: name.to_owned(),
-                path: object::path_of(name),
+                place: place.clone(),
                 file: ManuallyDrop::new(file),
                 identity: Identity::of(metadata),
                 mapping,
@@ -152,12 +150,12 @@ impl Attachment {
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        self.place.name()
     }
 
     /// "segment 'name'", for sentences.
     pub(crate) fn what(&self) -> String {
-        called(&self.name)
+        self.place.what()
     }
 
     pub(crate) fn layout(&self) -> &Layout {
@@ -253,7 +251,7 @@ impl Attachment {
                 }
                 Err(error) => {
                     self.local.release();
-                    return Err(Error::system(format_args!("cannot lock {}", self.what()), error));
+                    return Err(self.cannot_lock(error));
                 }
             }
         }
@@ -270,6 +268,18 @@ impl Attachment {
     }
 
     #[cold]
+    pub(super) fn cannot_lock(&self, error: io::Error) -> Error {
+        if self.place.is_file() && lock::are_missing(&error) {
+            let what = self.what();
+            return fail!(
+                System,
+                "the file system of {what} has no open-file-description locks, without which nobody can tell who is alive: {error}"
+            );
+        }
+        Error::system(format_args!("cannot lock in {}", self.what()), error)
+    }
+
+    #[cold]
     fn locked_by_another(&self, limit: Duration) -> Error {
         let holder = match self.header().lock_pid.load(Ordering::Relaxed) {
             0 => "a read-only attacher".to_owned(),
@@ -280,8 +290,7 @@ impl Attachment {
 
     /// Whether anybody but us holds a byte of the living.
     pub(crate) fn is_alive(&self) -> Result<bool> {
-        lock::is_locked_by_others(self.file.as_fd(), LIVING_BYTES)
-            .map_err(|error| Error::system(format_args!("cannot ask for the locks of {}", self.what()), error))
+        lock::is_locked_by_others(self.file.as_fd(), LIVING_BYTES).map_err(|error| self.cannot_lock(error))
     }
 
     /// Whether participant `id` lives. Costs a system call.
@@ -294,8 +303,7 @@ impl Attachment {
         if self.read_only {
             return self.lock_shared(READERS_BYTE);
         }
-        let failed = |error| Error::system(format_args!("cannot lock in {}", self.what()), error);
-        let Some(id) = self.take_record(&self.file, locked).map_err(failed)? else {
+        let Some(id) = self.take_record(&self.file, locked).map_err(|error| self.cannot_lock(error))? else {
             let most = self.layout.max_participants;
             return Err(fail!(Limit, "{} has all of its {most} participants", self.what()));
         };
@@ -315,7 +323,7 @@ impl Attachment {
         match lock::try_lock(self.file.as_fd(), byte, Mode::Shared) {
             Ok(true) => Ok(()),
             Ok(false) => Err(fail!(Busy, "somebody keeps the readers of {} out", self.what())),
-            Err(error) => Err(Error::system(format_args!("cannot lock in {}", self.what()), error)),
+            Err(error) => Err(self.cannot_lock(error)),
         }
     }
 
@@ -374,6 +382,13 @@ impl Attachment {
             return None;
         }
         self.region().part(offset, size)
+    }
+
+    /// Returns when a part of the mapping is in its file as it is now.
+    pub(crate) fn sync(&self, offset: u64, bytes: u64) -> Result<()> {
+        self.mapping
+            .sync(offset as usize, bytes as usize)
+            .map_err(|error| Error::system(format_args!("cannot write {} to its file", self.what()), error))
     }
 
     /// Called when an operation has been stuck behind `owner` for a while: buries it if it is dead. True when something
@@ -457,7 +472,7 @@ impl Attachment {
 
     /// Whether the name leads somewhere else by now, or nowhere.
     pub(crate) fn is_orphaned(&self) -> bool {
-        Identity::at(&self.path).is_ok_and(|identity| identity != Some(self.identity))
+        self.place.leads_to(self.identity).is_ok_and(|leads| !leads)
     }
 
     pub(super) fn is_of_this_process(&self) -> bool {
@@ -488,7 +503,7 @@ impl Attachment {
     /// Removes the name, if it is ours to remove and nobody else living is attached.
     pub(super) fn remove_if_last(&self, _locked: &Locked<'_>) {
         if !self.persistent && matches!(self.is_alive(), Ok(false)) && !self.is_orphaned() {
-            let _ = object::unlink(&self.path);
+            let _ = object::unlink(self.place.path());
         }
     }
 }
@@ -503,14 +518,14 @@ impl Drop for Attachment {
             look
         });
         if look {
-            lifecycle::remove_if_dead(&self.name);
+            lifecycle::remove_if_dead(&self.place);
         }
     }
 }
 
 impl std::fmt::Debug for Attachment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Attachment").field("name", &self.name).field("me", &self.me()).finish_non_exhaustive()
+        f.debug_struct("Attachment").field("name", &self.name()).field("me", &self.me()).finish_non_exhaustive()
     }
 }
 

@@ -28,59 +28,29 @@ use super::attachment::{Attachment, Backoff};
 use super::header::{FLAG_PERSISTENT, Header, Layout};
 use super::options::SegmentOptions;
 use super::participants::byte_of;
+use super::place::Place;
 use super::region::Region;
 use crate::error::{Error, Result, Status, fail};
 use crate::os::lock::{self, Mode};
 use crate::os::mapping::Mapping;
-use crate::os::object::{self, Build, Identity, Unlinked};
+use crate::os::object::{self, Build, Unlinked};
 use crate::os::process;
 
-/// Names a segment in sentences.
-pub(super) fn called(name: &str) -> String {
-    format!("segment '{name}'")
-}
-
-/// The object's name for a segment's name: one leading slash is allowed, as for `shm_open`.
-fn checked_name(name: &str) -> Result<&str> {
-    let bare = name.strip_prefix('/').unwrap_or(name);
-    if bare.is_empty() {
-        return Err(fail!(Invalid, "a segment's name is empty"));
-    }
-    if bare.len() > 255 {
-        return Err(fail!(Invalid, "the segment name '{bare}' has {} bytes; at most 255 are possible", bare.len()));
-    }
-    if bare.contains('/') || bare == "." || bare == ".." || bare.contains(char::is_control) {
-        return Err(fail!(
-            Invalid,
-            "the segment name {name:?} is not a file name: no further '/', no '.' or '..', no control characters"
-        ));
-    }
-    if bare.starts_with(object::TEMPORARY_PREFIX) {
-        return Err(fail!(
-            Invalid,
-            "segment names beginning with '{}' are the library's own",
-            object::TEMPORARY_PREFIX
-        ));
-    }
-    Ok(bare)
-}
-
 /// Attaches, creating the segment if it is not there and `create` says so.
-pub(crate) fn attach(name: &str, options: &SegmentOptions, create: bool) -> Result<Arc<Attachment>> {
-    let bare = checked_name(name)?;
+pub(crate) fn attach(place: &Place, options: &SegmentOptions, create: bool) -> Result<Arc<Attachment>> {
     let layout = if create { Some(options.layout()?) } else { None };
     let mut backoff = Backoff::new(options.lock_timeout);
     let mut scarcity = Backoff::new(options.lock_timeout.min(Duration::from_millis(250)));
     loop {
-        if let Some(attachment) = attach_existing(bare, options, create)? {
+        if let Some(attachment) = attach_existing(place, options, create)? {
             return Ok(attachment);
         }
-        let Some(layout) = &layout else { return Err(fail!(NotFound, "there is no {}", called(bare))) };
-        match build(bare, options, *layout) {
+        let Some(layout) = &layout else { return Err(fail!(NotFound, "there is no {}", place.what())) };
+        match build(place, options, *layout) {
             Ok(Some(attachment)) => return Ok(attachment),
             // Somebody was faster; attach to theirs, or find that it is already gone again.
             Ok(None) if backoff.wait() => {}
-            Ok(None) => return Err(fail!(Busy, "{} keeps appearing and disappearing", called(bare))),
+            Ok(None) => return Err(fail!(Busy, "{} keeps appearing and disappearing", place.what())),
             Err(error) if error.status() == Status::NoSpace && scarcity.wait() => {}
             Err(error) => return Err(error),
         }
@@ -88,14 +58,13 @@ pub(crate) fn attach(name: &str, options: &SegmentOptions, create: bool) -> Resu
 }
 
 /// One attempt to attach. `None` when there is nothing (any more) to attach to.
-fn attach_existing(name: &str, options: &SegmentOptions, create: bool) -> Result<Option<Arc<Attachment>>> {
-    let what = called(name);
+fn attach_existing(place: &Place, options: &SegmentOptions, create: bool) -> Result<Option<Arc<Attachment>>> {
+    let what = place.what();
     let mut backoff = Backoff::new(options.lock_timeout);
     loop {
-        let Some(attachment) = map_existing(name, options)? else { return Ok(None) };
+        let Some(attachment) = map_existing(place, options)? else { return Ok(None) };
         let locked = attachment.lock()?;
-        let still = Identity::at(&attachment.path).map_err(|error| cannot_look(&what, error))?;
-        if still == Some(attachment.identity) {
+        if place.leads_to(attachment.identity).map_err(|error| cannot_look(&what, error))? {
             if attachment.is_alive()? || attachment.persistent {
                 if create && options.exclusive {
                     return Err(fail!(Exists, "{what} exists already"));
@@ -110,7 +79,7 @@ fn attach_existing(name: &str, options: &SegmentOptions, create: bool) -> Result
             // Everybody is gone, by a crash, or we would not find it. A reader's lock is shared, so it leaves removing to its own
             // detaching, which takes the real one.
             if !options.read_only {
-                object::unlink(&attachment.path)
+                object::unlink(place.path())
                     .map_err(|error| Error::system(format_args!("cannot remove the dead {what}"), error))?;
             }
             return Ok(None);
@@ -123,29 +92,39 @@ fn attach_existing(name: &str, options: &SegmentOptions, create: bool) -> Result
 }
 
 /// Builds a new segment, ourselves in it, and gives it its name. `None` when the name was taken meanwhile.
-fn build(name: &str, options: &SegmentOptions, layout: Layout) -> Result<Option<Arc<Attachment>>> {
-    let what = called(name);
-    let free = object::free_space();
-    let unlinked = Unlinked::new(layout.size, options.mode, options.group, Build::Best).map_err(|error| {
-        if error.kind() == io::ErrorKind::NotFound {
-            return fail!(System, "there is no shared memory on this machine: {error}");
-        }
-        let room = free.map_or(String::new(), |free| format!(" ({free} were free)"));
-        Error::system(format_args!("cannot reserve {} bytes for {what}{room}", layout.size), error)
-    })?;
+fn build(place: &Place, options: &SegmentOptions, layout: Layout) -> Result<Option<Arc<Attachment>>> {
+    let (what, directory) = (place.what(), place.directory());
+    let free = object::free_space(directory);
+    let unlinked =
+        Unlinked::new(directory, layout.size, options.mode, options.group, Build::Best).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                if place.is_file() {
+                    return fail!(NotFound, "there is no directory '{}' for {what}", directory.display());
+                }
+                return fail!(System, "there is no shared memory on this machine: {error}");
+            }
+            let room = free.map_or(String::new(), |free| format!(" ({free} were free)"));
+            Error::system(format_args!("cannot reserve {} bytes for {what}{room}", layout.size), error)
+        })?;
     let metadata = unlinked.file().metadata().map_err(|error| cannot_look(&what, error))?;
     let (mapping, region) = map(unlinked.file(), layout.size as usize, options, &what)?;
     let header: &Header = region.at(0).expect("a layout is larger than its header");
-    layout.write(header, if options.persistent { FLAG_PERSISTENT } else { 0 });
-    let unavailable = options.memory.ask(unlinked.file(), &mapping, &what, false);
+    let persistent = options.persistent || place.is_file();
+    layout.write(header, if persistent { FLAG_PERSISTENT } else { 0 });
+    let unavailable = options.memory.ask(unlinked.file(), &mapping, &what, place.is_file());
 
     let (mapped, reopen) = ((mapping, unavailable), || unlinked.reopen());
-    let attachment = Attachment::enrol(name, &metadata, mapped, layout, options, options.persistent, reopen)?;
+    let attachment = Attachment::enrol(place, &metadata, mapped, layout, options, persistent, reopen)?;
     // The first participant is there before the name is, so that nobody finds the segment dead.
     lock::try_lock(attachment.file.as_fd(), byte_of(1), Mode::Exclusive)
-        .map_err(|error| Error::system(format_args!("cannot lock in {what}"), error))?;
+        .map_err(|error| attachment.cannot_lock(error))?;
     attachment.record(1).take();
-    match unlinked.link(&attachment.path) {
+    if place.is_file() {
+        // A name that survives the machine leads to a segment.
+        attachment.sync(0, layout.data_offset)?;
+    }
+    match unlinked.link(place.path()) {
+        Ok(()) if place.is_file() => object::sync_directory(directory),
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
         Err(error) => return Err(Error::system(format_args!("cannot give {what} its name"), error)),
@@ -155,9 +134,9 @@ fn build(name: &str, options: &SegmentOptions, layout: Layout) -> Result<Option<
 }
 
 /// Maps what has this name, if it is a segment; not registered yet. `None` when there is nothing.
-fn map_existing(name: &str, options: &SegmentOptions) -> Result<Option<Arc<Attachment>>> {
-    let (path, what) = (object::path_of(name), called(name));
-    let file = match object::open(&path, options.read_only) {
+fn map_existing(place: &Place, options: &SegmentOptions) -> Result<Option<Arc<Attachment>>> {
+    let what = place.what();
+    let file = match object::open(place.path(), options.read_only) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::system(format_args!("cannot open {what}"), error)),
@@ -173,9 +152,9 @@ fn map_existing(name: &str, options: &SegmentOptions) -> Result<Option<Arc<Attac
     let layout = Layout::read(region, size, &what)?;
     let header: &Header = region.at(0).expect("read above");
     let persistent = header.flags.load(crate::sync::Ordering::Relaxed) & FLAG_PERSISTENT != 0;
-    let unavailable = options.memory.ask(&file, &mapping, &what, false);
-    let (mapped, reopen) = ((mapping, unavailable), || object::reopen(&file, &path, options.read_only));
-    Attachment::enrol(name, &metadata, mapped, layout, options, persistent, reopen).map(Some)
+    let unavailable = options.memory.ask(&file, &mapping, &what, place.is_file());
+    let (mapped, reopen) = ((mapping, unavailable), || object::reopen(&file, place.path(), options.read_only));
+    Attachment::enrol(place, &metadata, mapped, layout, options, persistent, reopen).map(Some)
 }
 
 /// Maps through a description that never carries a lock: the mapping keeps it, and forked children keep the mapping.
@@ -194,7 +173,7 @@ fn cannot_look(what: &str, error: io::Error) -> Error {
 
 /// Refuses an existing segment that is smaller, or has another table, than was asked for.
 fn check_shape(attachment: &Attachment, options: &SegmentOptions) -> Result<()> {
-    let what = called(&attachment.name);
+    let what = attachment.what();
     if attachment.layout().size < options.size {
         return Err(fail!(
             Mismatch,
@@ -235,9 +214,9 @@ fn check_object(metadata: &Metadata, options: &SegmentOptions, what: &str) -> Re
 }
 
 /// Removes a segment that nobody living is attached to. Does nothing where that is not certain, or not allowed.
-pub(super) fn remove_if_dead(name: &str) {
+pub(super) fn remove_if_dead(place: &Place) {
     let options = SegmentOptions::new().any_owner();
-    if let Ok(Some(attachment)) = map_existing(name, &options)
+    if let Ok(Some(attachment)) = map_existing(place, &options)
         && let Ok(locked) = attachment.lock_within(Duration::from_millis(100))
     {
         attachment.remove_if_last(&locked);
@@ -245,16 +224,15 @@ pub(super) fn remove_if_dead(name: &str) {
 }
 
 /// Removes a segment's name, whoever is attached; they keep what they have. What is not a segment is left alone.
-pub(crate) fn unlink(name: &str) -> Result<()> {
-    let bare = checked_name(name)?;
-    let what = called(bare);
-    let Some(attachment) = map_existing(bare, &SegmentOptions::new().any_owner())? else {
+pub(crate) fn unlink(place: &Place) -> Result<()> {
+    let what = place.what();
+    let Some(attachment) = map_existing(place, &SegmentOptions::new().any_owner())? else {
         return Err(fail!(NotFound, "there is no {what}"));
     };
     let _locked = attachment.lock()?;
     if attachment.is_orphaned() {
         return Err(fail!(NotFound, "{what} was removed by somebody else"));
     }
-    object::unlink(&attachment.path).map_err(|error| Error::system(format_args!("cannot remove {what}"), error))?;
+    object::unlink(place.path()).map_err(|error| Error::system(format_args!("cannot remove {what}"), error))?;
     Ok(())
 }

@@ -8,6 +8,7 @@
 //! | `table` | the directory: lock-free lookups, changes under the lock |
 //! | `allocator` | free space, computed from the directory |
 //! | `attachment` | one process's attachment: its locks, reaping, what it uses |
+//! | `place` | where it lies: in shared memory, or in a file |
 //! | `lifecycle` | create, attach, remove |
 //! | `process_events` | fork and exit |
 //! | `options` | how a segment is made or attached to |
@@ -33,12 +34,15 @@ mod options;
 #[cfg(not(loom))]
 mod participants;
 #[cfg(not(loom))]
+mod place;
+#[cfg(not(loom))]
 mod process_events;
 #[cfg(not(loom))]
 mod table;
 
 #[cfg(not(loom))]
 mod public {
+    use std::path::Path;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -51,6 +55,7 @@ mod public {
     pub use super::memory::{MemoryOption, Unavailable};
     pub use super::options::SegmentOptions;
     pub use super::participants::Participant;
+    use super::place::Place;
     use super::region::Region;
     pub(crate) use super::table::Request;
     use super::table::State;
@@ -109,7 +114,7 @@ mod public {
         /// has no room (all of it is reserved now); `Permission`; `Limit` when all participants are taken; `Corrupt`
         /// or `Version` when the name belongs to something else; `Busy` when a stopped process holds the lock.
         pub fn create(name: &str, options: &SegmentOptions) -> Result<Self> {
-            lifecycle::attach(name, options, true).map(Self)
+            lifecycle::attach(&Place::memory(name)?, options, true).map(Self)
         }
 
         /// Attaches to the segment `name`. Of the options, only [`read_only`](SegmentOptions::read_only),
@@ -118,7 +123,7 @@ mod public {
         /// # Errors
         /// `NotFound` also when everybody who was attached is dead; else as [`create`](Self::create).
         pub fn open(name: &str, options: &SegmentOptions) -> Result<Self> {
-            lifecycle::attach(name, options, false).map(Self)
+            lifecycle::attach(&Place::memory(name)?, options, false).map(Self)
         }
 
         /// Removes the name of a segment at once, whoever is attached; they keep what they have.
@@ -127,10 +132,59 @@ mod public {
         /// `NotFound`; `Permission`; `Corrupt` or `Version` for something that is not a segment of ours, which is left
         /// alone; `Busy`.
         pub fn unlink(name: &str) -> Result<()> {
-            lifecycle::unlink(name)
+            lifecycle::unlink(&Place::memory(name)?)
         }
 
-        /// The name, without a leading slash.
+        /// Creates a segment in the file `path`, in any directory of a disk, or attaches to it if it is there. It is persistent: it
+        /// stays when every process is gone, and when the machine is restarted. Its name and its table are on the disk when this
+        /// returns; what is in its structures is there after the next [`sync`](Self::sync), or when the kernel finds the time.
+        ///
+        /// # Errors
+        /// As [`create`](Self::create); `NotFound` when there is no such directory.
+        pub fn create_file(path: impl AsRef<Path>, options: &SegmentOptions) -> Result<Self> {
+            lifecycle::attach(&Place::file(path.as_ref())?, options, true).map(Self)
+        }
+
+        /// Attaches to the segment in the file `path`, whether or not anybody else is attached. A symbolic link is refused.
+        ///
+        /// # Errors
+        /// As [`open`](Self::open).
+        pub fn open_file(path: impl AsRef<Path>, options: &SegmentOptions) -> Result<Self> {
+            lifecycle::attach(&Place::file(path.as_ref())?, options, false).map(Self)
+        }
+
+        /// Removes the file of a segment, whoever is attached; they keep what they have.
+        ///
+        /// # Errors
+        /// As [`unlink`](Self::unlink).
+        pub fn unlink_file(path: impl AsRef<Path>) -> Result<()> {
+            lifecycle::unlink(&Place::file(path.as_ref())?)
+        }
+
+        /// Returns when all of the segment is on the disk as it is now. Of a segment that is not in a file there is nothing to do.
+        ///
+        /// Who goes on writing meanwhile is not held up, and what becomes of that is open. What a reader finds after a
+        /// crash of the machine is certain only for what was not written to after the last `sync`.
+        ///
+        /// # Errors
+        /// `System` when the disk fails; `NoSpace`.
+        pub fn sync(&self) -> Result<()> {
+            self.0.sync(0, self.0.layout().size)
+        }
+
+        /// As [`sync`](Self::sync), for the `bytes` bytes at `start`: of an array or a span, say.
+        ///
+        /// # Errors
+        /// `Invalid` when they are not all in the segment; `System`; `NoSpace`.
+        pub fn sync_range(&self, start: *const u8, bytes: usize) -> Result<()> {
+            let offset = start.addr().wrapping_sub(self.0.region().base().addr().get());
+            if self.0.region().part(offset as u64, bytes as u64).is_none() {
+                return Err(fail!(Invalid, "the {bytes} bytes at {start:p} are not in {}", self.0.what()));
+            }
+            self.0.sync(offset as u64, bytes as u64)
+        }
+
+        /// The name, without a leading slash; of a segment in a file, its path.
         #[must_use]
         pub fn name(&self) -> &str {
             self.0.name()
