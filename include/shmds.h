@@ -887,6 +887,16 @@ typedef struct shm_entry {
    */
   uint64_t type_tag;
   /**
+   * 1 when somebody died in the middle of a change of it, until `shm_table_clear_interrupted`: of an array, a writing is
+   * unfinished; of a queue, the elements the dead were enqueueing or dequeueing are lost; of a pool, their objects were
+   * given back. After a crash of the machine, 1 for all that was open in a segment in a file.
+   */
+  uint32_t interrupted;
+  /**
+   * Zero, for later.
+   */
+  uint32_t reserved;
+  /**
    * Its name, NUL-terminated.
    */
   char name[SHM_NAME_CAPACITY];
@@ -1971,6 +1981,16 @@ shm_status shm_table_wait(const struct shm_segment *segment,
 shm_status shm_table_next(const struct shm_segment *segment,
                           uint32_t *cursor,
                           struct shm_entry *out);
+
+/**
+ * Forgets that a structure was interrupted: you have looked at it, and it is as it should be.
+ *
+ * Errors: SHM_ERR_NOT_FOUND; SHM_ERR_INVALID; SHM_ERR_READ_ONLY; SHM_ERR_BUSY.
+ *
+ * # Safety
+ * `segment` is NULL or a handle; `name` is NULL or a string.
+ */
+shm_status shm_table_clear_interrupted(const struct shm_segment *segment, const char *name);
 
 /**
  * Takes the name of a structure away. Those who have it open keep it; its memory is free again when the last of them closes

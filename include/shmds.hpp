@@ -366,6 +366,18 @@ class segment {
     if (detail::check(shm_table_wait(native(), text.c_str(), limit.nanoseconds(), &found)) != status::ok) return {};
     return found;
   }
+  /// The structures in the middle of whose change somebody died, until clear_interrupted().
+  [[nodiscard]] std::vector<entry> interrupted() const {
+    std::vector<entry> all;
+    for (const auto& e : entries()) {
+      if (e.interrupted != 0) all.push_back(e);
+    }
+    return all;
+  }
+  /// Forgets that a structure was interrupted. False if there is none of that name.
+  bool clear_interrupted(std::string_view name) const {
+    return detail::check_found(shm_table_clear_interrupted(native(), detail::c_name(name).c_str()));
+  }
   /// Takes a structure's name away at once; its memory is free when its last user is gone. False if there was none.
   bool remove(std::string_view name) const {
     return detail::check_found(shm_table_remove(native(), detail::c_name(name).c_str()));

@@ -30,7 +30,7 @@ use crate::os::lock::{self, Mode};
 use crate::os::mapping::Mapping;
 use crate::os::object::{self, Identity};
 use crate::os::{barrier, process};
-use crate::shared::Latch;
+use crate::shared::{Latch, fnv1a};
 use crate::sync::Ordering;
 use crate::sync::private::{AtomicBool, AtomicU32};
 
@@ -273,7 +273,7 @@ impl Attachment {
             let what = self.what();
             return fail!(
                 System,
-                "the file system of {what} has no open-file-description locks, without which nobody can tell who is alive: {error}"
+                "the file system of {what} has no open-file-description locks, by which the living are known: {error}"
             );
         }
         Error::system(format_args!("cannot lock in {}", self.what()), error)
@@ -356,6 +356,10 @@ impl Attachment {
             if !table.is_user(entry, dead) {
                 continue;
             }
+            // First, or dying here would hide it.
+            if self.is_unfinished(entry, dead) {
+                table.set_interrupted(entry, true);
+            }
             if self.reclaim(entry, dead) {
                 table.remove_user(entry, dead);
             } else {
@@ -374,6 +378,31 @@ impl Attachment {
         let Some((_, found)) = self.table().read(entry) else { return true };
         let section = self.section(found.offset, found.size);
         section.is_none_or(|section| crate::kinds::reclaim(&found, section, dead))
+    }
+
+    /// Whether `dead` left one structure in the middle of a change.
+    fn is_unfinished(&self, entry: u32, dead: u32) -> bool {
+        let Some((_, found)) = self.table().read(entry) else { return false };
+        let section = self.section(found.offset, found.size);
+        section.is_some_and(|section| crate::kinds::is_unfinished(&found, section, dead))
+    }
+
+    /// If the machine went down since somebody was last attached to a segment in a file: what was open then may be of several
+    /// moments, as its pages went to the disk in any order.
+    pub(super) fn notice_restart(&self, _locked: &Locked<'_>) {
+        let table = self.table();
+        if !self.place.is_file() || self.read_only || self.header().boot.load(Ordering::Relaxed) == boot() {
+            return;
+        }
+        for entry in (0..table.capacity()).filter(|entry| table.has_users(*entry)) {
+            table.set_interrupted(entry, true);
+        }
+        self.note_boot();
+    }
+
+    /// Notes that the segment is in use since the machine was last started.
+    pub(super) fn note_boot(&self) {
+        self.header().boot.store(boot(), Ordering::Release);
     }
 
     /// The part of the mapping that a section covers, if the entry tells the truth.
@@ -434,6 +463,11 @@ impl Attachment {
                     self.lock_shared(reader_byte_of(entry))?;
                 } else {
                     self.table().add_user(entry, self.me());
+                    if self.place.is_file() {
+                        // So that after a crash of the machine it is known what was open.
+                        self.sync(0, self.layout.data_offset)
+                            .inspect_err(|_| self.table().remove_user(entry, self.me()))?;
+                    }
                 }
             }
             uses.fetch_add(1, Ordering::Relaxed);
@@ -527,6 +561,11 @@ impl std::fmt::Debug for Attachment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Attachment").field("name", &self.name()).field("me", &self.me()).finish_non_exhaustive()
     }
+}
+
+/// A number for this run of the machine; 0 where it has none.
+fn boot() -> u64 {
+    process::boot_id().map_or(0, |id| fnv1a(&id))
 }
 
 /// The sentence for a handle that cannot own anything.

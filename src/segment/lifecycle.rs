@@ -72,6 +72,7 @@ fn attach_existing(place: &Place, options: &SegmentOptions, create: bool) -> Res
                 if create {
                     check_shape(&attachment, options)?;
                 }
+                attachment.notice_restart(&locked);
                 attachment.register(&locked)?;
                 drop(locked);
                 return Ok(Some(attachment));
@@ -120,6 +121,7 @@ fn build(place: &Place, options: &SegmentOptions, layout: Layout) -> Result<Opti
         .map_err(|error| attachment.cannot_lock(error))?;
     attachment.record(1).take();
     if place.is_file() {
+        attachment.note_boot();
         // A name that survives the machine leads to a segment.
         attachment.sync(0, layout.data_offset)?;
     }

@@ -298,20 +298,50 @@ mod public {
             Some(found)
         }
 
+        /// The structures in the middle of whose change somebody died, since [`clear_interrupted`](Self::clear_interrupted). They
+        /// are as usable as any, but something may be missing:
+        ///
+        /// - of an array, a writing: a snapshot of it is `Torn` until the next writing is complete;
+        /// - of a queue, the elements that the dead were enqueueing or dequeueing;
+        /// - of a pool, the objects the dead owned, which were given back.
+        ///
+        /// Changes through plain pointers leave no trace. After a crash of the machine, everything is listed that anybody had open in
+        /// a segment in a file. What was not complete enough to have a name is not there. The dead are known when somebody has
+        /// [reaped](Self::reap) them, as attaching does.
+        pub fn interrupted(&self) -> impl Iterator<Item = Entry> + '_ {
+            self.entries().filter(|entry| entry.interrupted)
+        }
+
+        /// Forgets that a structure was interrupted: you have looked at it, and it is as it should be.
+        ///
+        /// # Errors
+        /// `NotFound`; `Invalid`; `ReadOnly`; `Busy`.
+        pub fn clear_interrupted(&self, name: &str) -> Result<()> {
+            let (entry, _locked) = self.locked_entry(name)?;
+            self.0.table().set_interrupted(entry, false);
+            Ok(())
+        }
+
+        /// The entry of a name, and the segment's lock to change it.
+        fn locked_entry(&self, name: &str) -> Result<(u32, Locked<'_>)> {
+            self.writable()?;
+            let table = self.0.table();
+            table.check_name(name)?;
+            let locked = self.0.lock()?;
+            let Some((entry, _)) = table.find(name) else {
+                return Err(fail!(NotFound, "there is no '{name}' in {}", self.0.what()));
+            };
+            Ok((entry, locked))
+        }
+
         /// Takes the name of a structure away. Those who have it open keep it; its memory is free again when the last of
         /// them closes it or dies.
         ///
         /// # Errors
         /// `NotFound`; `Invalid`; `ReadOnly`; `Busy`.
         pub fn remove(&self, name: &str) -> Result<()> {
-            self.writable()?;
-            let table = self.0.table();
-            table.check_name(name)?;
-            let _locked = self.0.lock()?;
-            let Some((entry, _)) = table.find(name) else {
-                return Err(fail!(NotFound, "there is no '{name}' in {}", self.0.what()));
-            };
-            table.unlink(entry);
+            let (entry, _locked) = self.locked_entry(name)?;
+            self.0.table().unlink(entry);
             self.0.free_unused();
             Ok(())
         }
