@@ -1299,6 +1299,79 @@ shm_status shm_segment_sync(const struct shm_segment *segment);
 shm_status shm_segment_sync_range(const struct shm_segment *segment, const void *start, size_t bytes);
 
 /**
+ * Creates a segment that has no name: peers get a descriptor of it (`shm_segment_fd`), and it lives as long as somebody has
+ * one or is attached. Its length is sealed, so peers need not be trusted with it: they can write nonsense, but not take
+ * pages away. `name` is what people see, in sentences and in /proc; many may have the same. `mode` says whose processes may
+ * attach once they have a descriptor. With SHM_HUGE_PAGES, reserved ones are taken where there are enough. The handle is
+ * closed with `shm_segment_close`.
+ *
+ * Errors: as `shm_segment_create`.
+ *
+ * # Safety
+ * `name` is NULL or a string; `options` is NULL or as `shm_segment_options_init` left it; `out` is NULL or writable.
+ */
+shm_status shm_segment_create_memfd(const char *name,
+                                    const struct shm_segment_options *options,
+                                    struct shm_segment **out);
+
+/**
+ * Attaches to the segment that a descriptor leads to, which stays the caller's: it may be closed right after. Mostly one of
+ * a segment made by `shm_segment_create_memfd`, but any segment's will do. `options` as for `shm_segment_open`. The handle is
+ * closed with `shm_segment_close`.
+ *
+ * Errors: SHM_ERR_PERMISSION when a memfd is not sealed against shrinking and growing, or another object belongs to another
+ * user, both without SHM_ANY_OWNER, or when its mode forbids it; SHM_ERR_INVALID for a number that is no descriptor; else as
+ * `shm_segment_open`.
+ *
+ * # Safety
+ * `fd` is not closed by another thread meanwhile; `options` is NULL or as `shm_segment_options_init` left it; `out` is NULL
+ * or writable.
+ */
+shm_status shm_segment_open_fd(int fd,
+                               const struct shm_segment_options *options,
+                               struct shm_segment **out);
+
+/**
+ * A new descriptor that leads to the segment, to be inherited or passed; the caller closes it. It is closed on `exec` unless
+ * that is changed. It is not an attachment. Of a read-only attachment it is read-only.
+ *
+ * Errors: SHM_ERR_LIMIT when there are no more descriptors; SHM_ERR_PERMISSION; SHM_ERR_SYSTEM.
+ *
+ * # Safety
+ * `segment` is NULL or a handle; `fd` is NULL or writable.
+ */
+shm_status shm_segment_fd(const struct shm_segment *segment,
+                          int *fd);
+
+/**
+ * Passes a descriptor of the segment through a Unix socket, with one byte, for `shm_segment_receive`.
+ *
+ * Outcomes: SHM_TIMEOUT when the socket does not wait, or not longer. Errors: as `shm_segment_fd`; SHM_ERR_INVALID for a
+ * number that is no descriptor; SHM_ERR_SYSTEM.
+ *
+ * # Safety
+ * `segment` is NULL or a handle; `socket` is not closed by another thread meanwhile.
+ */
+shm_status shm_segment_send(const struct shm_segment *segment,
+                            int socket);
+
+/**
+ * Attaches to a segment whose descriptor comes through a Unix socket. `options` as for `shm_segment_open`. The handle is closed
+ * with `shm_segment_close`.
+ *
+ * Outcomes: SHM_CLOSED when the other end is; SHM_TIMEOUT when the socket does not wait, or not longer. Errors:
+ * SHM_ERR_SYSTEM when something else comes; SHM_ERR_INVALID for a number that is no descriptor; else as
+ * `shm_segment_open_fd`.
+ *
+ * # Safety
+ * `socket` is not closed by another thread meanwhile; `options` is NULL or as `shm_segment_options_init` left it; `out` is
+ * NULL or writable.
+ */
+shm_status shm_segment_receive(int socket,
+                               const struct shm_segment_options *options,
+                               struct shm_segment **out);
+
+/**
  * Fills in the defaults.
  *
  * # Safety

@@ -1,7 +1,7 @@
 /// @file shmds.hpp
 /// The C++20 face of libshmds: data structures in shared memory, typed and owned. Header-only, over shmds.h.
 ///
-/// **Ownership.** `segment`, the structures (`span`, `array<T>`, `atomic<T>`, `queue<T>`, `pool<T>`), and the slots,
+/// **Ownership.** `segment`, `descriptor`, the structures (`span`, `array<T>`, `atomic<T>`, `queue<T>`, `pool<T>`), and the slots,
 /// views and writings they hand out are move-only owners: the destructor gives back what they hold. A moved-from or
 /// default-made owner is empty; using it throws `status::invalid`, destroying it is harmless. A structure keeps its
 /// segment's memory mapped, so the segment object may go first. Slots, views, writings, pointers, references and
@@ -41,6 +41,8 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+#include <unistd.h>
 
 namespace shmds {
 
@@ -266,6 +268,28 @@ class entry_range : public std::ranges::view_interface<entry_range> {
   const shm_segment* segment_;
 };
 
+/// A file descriptor; the destructor closes it.
+class descriptor {
+ public:
+  descriptor() = default;
+  explicit descriptor(int fd) noexcept : fd_(fd) {}
+  descriptor(descriptor&& other) noexcept : fd_(other.release()) {}
+  descriptor& operator=(descriptor&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  /// The number; -1 if this is empty.
+  [[nodiscard]] int get() const noexcept { return fd_; }
+  /// The number, which is the caller's to close now.
+  [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_ = -1;
+};
+
 /// An attachment to a shared memory segment; the destructor detaches. Unless it is persistent, a segment is gone
 /// with the last attachment to it, closed or crashed. Any thread may use it at any time.
 class segment {
@@ -298,6 +322,32 @@ class segment {
   static bool unlink_file(const std::filesystem::path& path) {
     return detail::check_found(shm_segment_unlink_file(detail::c_name(path.native()).c_str()));
   }
+
+  /// Creates a segment that has no name: peers get a descriptor of it. Its length is sealed, so they need not be
+  /// trusted with it. The name is for people.
+  [[nodiscard]] static segment create_memfd(std::string_view name, const segment_options& options) {
+    return make(shm_segment_create_memfd, name, options);
+  }
+  /// Attaches to the segment that a descriptor leads to, which may be closed right after.
+  [[nodiscard]] static segment open_fd(int fd, const segment_options& options = {}) {
+    return made(options, [&](auto* native, auto* handle) { return shm_segment_open_fd(fd, native, handle); });
+  }
+  /// Attaches to a segment that somebody sends through a Unix socket. Nothing if the other end is closed, or a socket
+  /// that does not wait (any longer) has nothing.
+  [[nodiscard]] static std::optional<segment> receive(int socket, const segment_options& options = {}) {
+    auto received =
+        made(options, [&](auto* native, auto* handle) { return shm_segment_receive(socket, native, handle); });
+    if (!received) return {};
+    return received;
+  }
+  /// A new descriptor that leads to the segment, to be inherited or passed.
+  [[nodiscard]] descriptor fd() const {
+    int fd = -1;
+    detail::check(shm_segment_fd(native(), &fd));
+    return descriptor(fd);
+  }
+  /// Passes a descriptor of the segment through a Unix socket. False if the socket does not wait (any longer).
+  [[nodiscard]] bool send(int socket) const { return detail::check(shm_segment_send(native(), socket)) == status::ok; }
 
   /// Returns when all of a segment in a file is on the disk as it is now.
   void sync() const { detail::check(shm_segment_sync(native())); }
@@ -392,9 +442,14 @@ class segment {
     void operator()(shm_segment* s) const noexcept { shm_segment_close(s); }
   };
   static segment make(auto function, std::string_view name, const segment_options& options) {
+    const auto text = detail::c_name(name);
+    return made(options, [&](auto* native, auto* handle) { return function(text.c_str(), native, handle); });
+  }
+  /// Empty after an outcome that is neither success nor an error.
+  static segment made(const segment_options& options, auto function) {
     const auto native = detail::native(options);
     shm_segment* handle = nullptr;
-    detail::check(function(detail::c_name(name).c_str(), &native, &handle));
+    detail::check(function(&native, &handle));
     segment made;
     made.handle_.reset(handle);
     return made;

@@ -23,7 +23,8 @@ mod span;
 mod status;
 mod table;
 
-use std::ffi::{CStr, OsStr, c_char};
+use std::ffi::{CStr, OsStr, c_char, c_int};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -110,6 +111,18 @@ unsafe fn need_path<'a>(path: *const c_char) -> Result<&'a Path> {
     }
     // SAFETY: the caller's promise.
     Ok(Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(path) }.to_bytes())))
+}
+
+/// A descriptor that may be one.
+///
+/// # Safety
+/// Whatever the number leads to is not closed while the result is used.
+unsafe fn need_fd<'a>(fd: c_int, name: &str) -> Result<BorrowedFd<'a>> {
+    if fd < 0 {
+        return Err(fail!(Invalid, "{name} is {fd}, which is no descriptor"));
+    }
+    // SAFETY: not −1, and the caller's promise; one that is not open is refused by the kernel.
+    Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
 fn timeout(nanos: u64) -> Duration {

@@ -413,6 +413,16 @@ impl Attachment {
         self.region().part(offset, size)
     }
 
+    /// Another description of the object, which holds no locks and will never hold any of ours.
+    pub(crate) fn descriptor(&self) -> Result<File> {
+        // By the name, if it still leads here: what was linked without one has no good label behind the other way.
+        let named = self.place.path().and_then(|path| object::open(path, self.read_only).ok());
+        let named = named.filter(|file| file.metadata().is_ok_and(|found| Identity::of(&found) == self.identity));
+        named
+            .map_or_else(|| object::reopen(&self.file, None, self.read_only), Ok)
+            .map_err(|error| Error::system(format_args!("cannot open {}", self.what()), error))
+    }
+
     /// Returns when a part of the mapping is in its file as it is now.
     pub(crate) fn sync(&self, offset: u64, bytes: u64) -> Result<()> {
         self.mapping
@@ -537,7 +547,7 @@ impl Attachment {
     /// Removes the name, if it is ours to remove and nobody else living is attached.
     pub(super) fn remove_if_last(&self, _locked: &Locked<'_>) {
         if !self.persistent && matches!(self.is_alive(), Ok(false)) && !self.is_orphaned() {
-            let _ = object::unlink(self.place.path());
+            let _ = self.place.unlink();
         }
     }
 }

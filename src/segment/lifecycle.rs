@@ -19,8 +19,9 @@
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,8 +81,7 @@ fn attach_existing(place: &Place, options: &SegmentOptions, create: bool) -> Res
             // Everybody is gone, by a crash, or we would not find it. A reader's lock is shared, so it leaves removing to its own
             // detaching, which takes the real one.
             if !options.read_only {
-                object::unlink(place.path())
-                    .map_err(|error| Error::system(format_args!("cannot remove the dead {what}"), error))?;
+                place.unlink().map_err(|error| Error::system(format_args!("cannot remove the dead {what}"), error))?;
             }
             return Ok(None);
         }
@@ -94,20 +94,11 @@ fn attach_existing(place: &Place, options: &SegmentOptions, create: bool) -> Res
 
 /// Builds a new segment, ourselves in it, and gives it its name. `None` when the name was taken meanwhile.
 fn build(place: &Place, options: &SegmentOptions, layout: Layout) -> Result<Option<Arc<Attachment>>> {
-    let (what, directory) = (place.what(), place.directory());
-    let free = object::free_space(directory);
-    let unlinked =
-        Unlinked::new(directory, layout.size, options.mode, options.group, Build::Best).map_err(|error| {
-            if error.kind() == io::ErrorKind::NotFound {
-                if place.is_file() {
-                    return fail!(NotFound, "there is no directory '{}' for {what}", directory.display());
-                }
-                return fail!(System, "there is no shared memory on this machine: {error}");
-            }
-            let room = free.map_or(String::new(), |free| format!(" ({free} were free)"));
-            Error::system(format_args!("cannot reserve {} bytes for {what}{room}", layout.size), error)
-        })?;
+    let what = place.what();
+    let unlinked = reserve(place, options, layout.size)?;
     let metadata = unlinked.file().metadata().map_err(|error| cannot_look(&what, error))?;
+    // It may have been rounded up further, to huge pages.
+    let layout = Layout { size: metadata.len(), ..layout };
     let (mapping, region) = map(unlinked.file(), layout.size as usize, options, &what)?;
     let header: &Header = region.at(0).expect("a layout is larger than its header");
     let persistent = options.persistent || place.is_file();
@@ -125,8 +116,8 @@ fn build(place: &Place, options: &SegmentOptions, layout: Layout) -> Result<Opti
         // A name that survives the machine leads to a segment.
         attachment.sync(0, layout.data_offset)?;
     }
-    match unlinked.link(place.path()) {
-        Ok(()) if place.is_file() => object::sync_directory(directory),
+    match place.path().map_or(Ok(()), |path| unlinked.link(path)) {
+        Ok(()) if place.is_file() => object::sync_directory(place.path()),
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
         Err(error) => return Err(Error::system(format_args!("cannot give {what} its name"), error)),
@@ -135,16 +126,44 @@ fn build(place: &Place, options: &SegmentOptions, layout: Layout) -> Result<Opti
     Ok(Some(attachment))
 }
 
+/// The object of a new segment: all of its memory, and no name yet.
+fn reserve(place: &Place, options: &SegmentOptions, size: u64) -> Result<Unlinked> {
+    let what = place.what();
+    let Some(directory) = place.path().and_then(Path::parent) else {
+        return Unlinked::memfd(place.name(), size, options.mode, options.group, options.memory.huge)
+            .map_err(|error| Error::system(format_args!("cannot reserve {size} bytes for {what}"), error));
+    };
+    let free = object::free_space(directory);
+    Unlinked::new(directory, size, options.mode, options.group, Build::Best).map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            if place.is_file() {
+                return fail!(NotFound, "there is no directory '{}' for {what}", directory.display());
+            }
+            return fail!(System, "there is no shared memory on this machine: {error}");
+        }
+        let room = free.map_or(String::new(), |free| format!(" ({free} were free)"));
+        Error::system(format_args!("cannot reserve {size} bytes for {what}{room}"), error)
+    })
+}
+
 /// Maps what has this name, if it is a segment; not registered yet. `None` when there is nothing.
 fn map_existing(place: &Place, options: &SegmentOptions) -> Result<Option<Arc<Attachment>>> {
     let what = place.what();
-    let file = match object::open(place.path(), options.read_only) {
+    let Some(path) = place.path() else { return Ok(None) };
+    let file = match object::open(path, options.read_only) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::system(format_args!("cannot open {what}"), error)),
     };
     let metadata = file.metadata().map_err(|error| cannot_look(&what, error))?;
-    check_object(&metadata, options, &what)?;
+    check_kind(&metadata, &what)?;
+    check_owner(&metadata, options, &what)?;
+    map_file(place, file, &metadata, options).map(Some)
+}
+
+/// Maps an object, if it is a segment; not registered yet.
+fn map_file(place: &Place, file: File, metadata: &Metadata, options: &SegmentOptions) -> Result<Arc<Attachment>> {
+    let what = place.what();
     let size = metadata.len();
     if size < size_of::<Header>() as u64 {
         return Err(fail!(Corrupt, "{what} is not a segment: its file has only {size} bytes"));
@@ -156,7 +175,7 @@ fn map_existing(place: &Place, options: &SegmentOptions) -> Result<Option<Arc<At
     let persistent = header.flags.load(crate::sync::Ordering::Relaxed) & FLAG_PERSISTENT != 0;
     let unavailable = options.memory.ask(&file, &mapping, &what, place.is_file());
     let (mapped, reopen) = ((mapping, unavailable), || object::reopen(&file, place.path(), options.read_only));
-    Attachment::enrol(place, &metadata, mapped, layout, options, persistent, reopen).map(Some)
+    Attachment::enrol(place, metadata, mapped, layout, options, persistent, reopen)
 }
 
 /// Maps through a description that never carries a lock: the mapping keeps it, and forked children keep the mapping.
@@ -200,11 +219,16 @@ fn check_shape(attachment: &Attachment, options: &SegmentOptions) -> Result<()> 
     Ok(())
 }
 
-/// Refuses objects that cannot be segments, or that somebody else may have planted.
-fn check_object(metadata: &Metadata, options: &SegmentOptions, what: &str) -> Result<()> {
+/// Refuses objects that cannot be segments.
+fn check_kind(metadata: &Metadata, what: &str) -> Result<()> {
     if !metadata.is_file() {
         return Err(fail!(Corrupt, "{what} is not a segment: it is not a regular file"));
     }
+    Ok(())
+}
+
+/// Refuses objects that somebody else may have planted, and may truncate while we use them.
+fn check_owner(metadata: &Metadata, options: &SegmentOptions, what: &str) -> Result<()> {
     let (owner, us) = (metadata.uid(), process::effective_uid());
     if owner != us && owner != 0 && !options.any_owner {
         return Err(fail!(
@@ -213,6 +237,51 @@ fn check_object(metadata: &Metadata, options: &SegmentOptions, what: &str) -> Re
         ));
     }
     Ok(())
+}
+
+/// Creates a segment without a name: it lives as long as descriptors of it and mappings do.
+pub(crate) fn create_memfd(name: &str, options: &SegmentOptions) -> Result<Arc<Attachment>> {
+    let place = Place::nameless(name)?;
+    let attachment = build(&place, options, options.layout()?)?;
+    attachment.ok_or_else(|| fail!(Internal, "{} has no name, and yet somebody else has it", place.what()))
+}
+
+/// Attaches to the segment that a descriptor leads to.
+pub(crate) fn attach_descriptor(descriptor: BorrowedFd<'_>, options: &SegmentOptions) -> Result<Arc<Attachment>> {
+    let number = descriptor.as_raw_fd();
+    let given = descriptor
+        .try_clone_to_owned()
+        .map_err(|error| fail!(Invalid, "descriptor {number} leads to no segment: {error}"))
+        .map(File::from)?;
+    let place = Place::behind(&given);
+    let what = place.what();
+    let metadata = given.metadata().map_err(|error| cannot_look(&what, error))?;
+    // Before it is opened: opening a pipe can block.
+    check_kind(&metadata, &what)?;
+    check_seals(&given, &metadata, options, &what)?;
+    // The description given may be shared with whoever passed it, and locks would be.
+    let file = object::reopen(&given, None, options.read_only)
+        .map_err(|error| Error::system(format_args!("cannot open {what}"), error))?;
+    let attachment = map_file(&place, file, &metadata, options)?;
+    let locked = attachment.lock()?;
+    attachment.notice_restart(&locked);
+    attachment.register(&locked)?;
+    drop(locked);
+    Ok(attachment)
+}
+
+/// Refuses an object whose length somebody we do not trust may change. Seals stand in for trust; without a name they are needed.
+fn check_seals(file: &File, metadata: &Metadata, options: &SegmentOptions, what: &str) -> Result<()> {
+    let needed = object::SHRINK | object::GROW;
+    match object::seals(file) {
+        Some(seals) if seals & needed == needed => Ok(()),
+        Some(seals) if metadata.nlink() == 0 && !options.any_owner => Err(fail!(
+            Permission,
+            "{what} is not sealed against shrinking and growing (its seals are {seals:#x}); attach with SHM_ANY_OWNER if you \
+             trust all who have a descriptor of it"
+        )),
+        _ => check_owner(metadata, options, what),
+    }
 }
 
 /// Removes a segment that nobody living is attached to. Does nothing where that is not certain, or not allowed.
@@ -235,6 +304,6 @@ pub(crate) fn unlink(place: &Place) -> Result<()> {
     if attachment.is_orphaned() {
         return Err(fail!(NotFound, "{what} was removed by somebody else"));
     }
-    object::unlink(place.path()).map_err(|error| Error::system(format_args!("cannot remove {what}"), error))?;
+    place.unlink().map_err(|error| Error::system(format_args!("cannot remove {what}"), error))?;
     Ok(())
 }

@@ -8,7 +8,7 @@
 //! | `table` | the directory: lock-free lookups, changes under the lock |
 //! | `allocator` | free space, computed from the directory |
 //! | `attachment` | one process's attachment: its locks, reaping, what it uses |
-//! | `place` | where it lies: in shared memory, or in a file |
+//! | `place` | where it lies: in shared memory, in a file, or behind a descriptor |
 //! | `lifecycle` | create, attach, remove |
 //! | `process_events` | fork and exit |
 //! | `options` | how a segment is made or attached to |
@@ -42,6 +42,8 @@ mod table;
 
 #[cfg(not(loom))]
 mod public {
+    use std::io;
+    use std::os::fd::{AsFd, OwnedFd};
     use std::path::Path;
     use std::sync::Arc;
     use std::time::Duration;
@@ -60,8 +62,8 @@ mod public {
     pub(crate) use super::table::Request;
     use super::table::State;
     pub use super::table::{Entry, Kind};
-    use crate::error::{Result, fail};
-    use crate::os::{futex, process};
+    use crate::error::{Error, Result, fail};
+    use crate::os::{futex, process, socket};
     use crate::shared::{End, Holder};
     use crate::sync::Ordering;
     use crate::sync::private::AtomicU64;
@@ -161,6 +163,59 @@ mod public {
             lifecycle::unlink(&Place::file(path.as_ref())?)
         }
 
+        /// Creates a segment that has no name: peers get a [descriptor](Self::fd) of it, and it lives as long as somebody has one or is
+        /// attached. Its length is sealed, so peers need not be trusted with it: they can write nonsense, but not take pages away. `name`
+        /// is what people see, in sentences and in /proc; many may have the same. The mode says whose processes may attach once they
+        /// have a descriptor. With [`huge_pages`](SegmentOptions::huge_pages), reserved ones are taken where there are enough.
+        ///
+        /// # Errors
+        /// As [`create`](Self::create).
+        pub fn create_memfd(name: &str, options: &SegmentOptions) -> Result<Self> {
+            lifecycle::create_memfd(name, options).map(Self)
+        }
+
+        /// Attaches to the segment that a descriptor leads to, which stays the caller's: it may be closed right after. Mostly one of a segment
+        /// made by [`create_memfd`](Self::create_memfd), but any segment's will do. The options matter as for [`open`](Self::open).
+        ///
+        /// # Errors
+        /// `Permission` when a memfd is not sealed against shrinking and growing, or another object belongs to another user, unless
+        /// [`any_owner`](SegmentOptions::any_owner) is asked for, or when its mode forbids it; else as [`open`](Self::open).
+        pub fn open_fd(descriptor: impl AsFd, options: &SegmentOptions) -> Result<Self> {
+            lifecycle::attach_descriptor(descriptor.as_fd(), options).map(Self)
+        }
+
+        /// A new descriptor that leads to the segment, to be inherited or passed; closed on `exec` unless that is changed. It is not an
+        /// attachment. Of a read-only attachment it is read-only.
+        ///
+        /// # Errors
+        /// `Limit` when there are no more descriptors; `Permission`; `System`.
+        pub fn fd(&self) -> Result<OwnedFd> {
+            self.0.descriptor().map(OwnedFd::from)
+        }
+
+        /// Passes a descriptor of the segment through a Unix socket, with one byte, for [`receive`](Self::receive).
+        ///
+        /// # Errors
+        /// As [`fd`](Self::fd); `Timeout` when the socket does not wait, or not longer; `System`.
+        pub fn send(&self, socket: impl AsFd) -> Result<()> {
+            let descriptor = self.fd()?;
+            socket::send(socket.as_fd(), descriptor.as_fd())
+                .map_err(|error| socket_failed(format_args!("cannot send {}", self.0.what()), error))
+        }
+
+        /// Attaches to a segment whose descriptor comes through a Unix socket.
+        ///
+        /// # Errors
+        /// `Closed` when the other end is; `Timeout` when the socket does not wait, or not longer; `System` when something else comes;
+        /// else as [`open_fd`](Self::open_fd).
+        pub fn receive(socket: impl AsFd, options: &SegmentOptions) -> Result<Self> {
+            match socket::receive(socket.as_fd()) {
+                Ok(Some(descriptor)) => Self::open_fd(descriptor, options),
+                Ok(None) => Err(fail!(Closed, "the socket was closed before a segment came")),
+                Err(error) => Err(socket_failed(format_args!("cannot receive a segment"), error)),
+            }
+        }
+
         /// Returns when all of the segment is on the disk as it is now. Of a segment that is not in a file there is nothing to do.
         ///
         /// Who goes on writing meanwhile is not held up, and what becomes of that is open. What a reader finds after a
@@ -184,7 +239,7 @@ mod public {
             self.0.sync(offset as u64, bytes as u64)
         }
 
-        /// The name, without a leading slash; of a segment in a file, its path.
+        /// The name, without a leading slash; of a segment in a file, its path. What has no name is called as its creator called it.
         #[must_use]
         pub fn name(&self) -> &str {
             self.0.name()
@@ -503,6 +558,13 @@ mod public {
         pub(crate) fn attachment(&self) -> &Attachment {
             &self.0
         }
+    }
+
+    fn socket_failed(what: std::fmt::Arguments<'_>, error: io::Error) -> Error {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return fail!(Timeout, "{what}: the socket does not wait any longer");
+        }
+        Error::system(what, error)
     }
 
     /// An entry that changed while its reader held the lock.

@@ -239,7 +239,7 @@ impl Attachment {
         let mut others = self.ids().filter(|id| !ours.contains(id)).map(byte_of).chain([READERS_BYTE]);
         let alive = others.any(|byte| lock::is_locked_by_others(self.file.as_fd(), byte).unwrap_or(true));
         if !alive && !self.is_orphaned() {
-            let _ = object::unlink(self.place.path());
+            let _ = self.place.unlink();
         }
     }
 }
