@@ -22,10 +22,11 @@ fn books(segment: &Segment) -> HashMap<String, u64> {
             && let (Ok(from), Ok(to)) = (from, to)
         {
             inside = (from..to).contains(&address);
-        } else if inside && let Some((key, value)) = line.split_once(':') {
-            if let Some(value) = value.trim().strip_suffix(" kB") {
-                books.insert(key.to_owned(), value.parse().unwrap());
-            }
+        } else if inside
+            && let Some((key, value)) = line.split_once(':')
+            && let Some(value) = value.trim().strip_suffix(" kB")
+        {
+            books.insert(key.to_owned(), value.parse().unwrap());
         }
     }
     assert!(!books.is_empty());
