@@ -104,10 +104,11 @@ pub unsafe extern "C" fn shm_segment_sync_range(
 }
 
 /// Creates a segment that has no name: peers get a descriptor of it (`shm_segment_fd`), and it lives as long as somebody has
-/// one or is attached. Its length is sealed, so peers need not be trusted with it: they can write nonsense, but not take
-/// pages away. `name` is what people see, in sentences and in /proc; many may have the same. `mode` says whose processes may
-/// attach once they have a descriptor. With SHM_HUGE_PAGES, reserved ones are taken where there are enough. The handle is
-/// closed with `shm_segment_close`.
+/// one or is attached. Its length is sealed, so peers need not be trusted with it: they can write nonsense, but not cut
+/// it short under others. `name` is what people see, in sentences and in /proc; many may have the same. `mode` says whose processes may
+/// attach once they have a descriptor. With SHM_HUGE_PAGES, reserved ones are taken where there are enough; not for
+/// peers you do not trust, as a hole punched into those cannot always be filled again. The handle is closed with
+/// `shm_segment_close`.
 ///
 /// Errors: as `shm_segment_create`.
 ///

@@ -164,9 +164,10 @@ mod public {
         }
 
         /// Creates a segment that has no name: peers get a [descriptor](Self::fd) of it, and it lives as long as somebody has one or is
-        /// attached. Its length is sealed, so peers need not be trusted with it: they can write nonsense, but not take pages away. `name`
+        /// attached. Its length is sealed, so peers need not be trusted with it: they can write nonsense, but not cut it short under others. `name`
         /// is what people see, in sentences and in /proc; many may have the same. The mode says whose processes may attach once they
-        /// have a descriptor. With [`huge_pages`](SegmentOptions::huge_pages), reserved ones are taken where there are enough.
+        /// have a descriptor. With [`huge_pages`](SegmentOptions::huge_pages), reserved ones are taken where there are enough; not for peers you do not trust, as a hole
+        /// punched into those cannot always be filled again.
         ///
         /// # Errors
         /// As [`create`](Self::create).
@@ -362,7 +363,7 @@ mod public {
         ///
         /// Changes through plain pointers leave no trace. After a crash of the machine, everything is listed that anybody had open in
         /// a segment in a file. What was not complete enough to have a name is not there. The dead are known when somebody has
-        /// [reaped](Self::reap) them, as attaching does.
+        /// [reaped](Self::reap) them, as attaching to write does.
         pub fn interrupted(&self) -> impl Iterator<Item = Entry> + '_ {
             self.entries().filter(|entry| entry.interrupted)
         }
