@@ -170,7 +170,9 @@ fn the_death_of_a_creator_is_noticed_by_those_it_passed_the_segment_to() {
     assert_eq!(segment.count(), 2);
     sender.line("sent");
     sender.kill();
+    // A second descriptor is still on its way, and must not keep its sender alive.
     assert_eq!((segment.count(), segment.reap().unwrap(), segment.entries().count()), (1, 1, 1));
+    assert_eq!(Segment::receive(&ours, &plain()).unwrap().count(), 2);
     let end = Segment::receive(&ours, &plain());
     refused(end, Status::Closed, &["closed"]);
 }
@@ -184,6 +186,7 @@ fn sender() {
     let socket = unsafe { OwnedFd::from_raw_fd(words[0].parse().unwrap()) };
     let segment = nameless();
     let _queue = Queue::<u64>::create(&segment, "q", &QueueOptions::new(8)).unwrap();
+    segment.send(&socket).unwrap();
     segment.send(&socket).unwrap();
     println!("\nsent");
     loop {
