@@ -74,6 +74,7 @@ fn what_is_no_segment_or_no_file_is_refused_and_left_alone() {
     let nowhere = directory.path("no/such/file");
     refused(Segment::create_file(&nowhere, &sized()), Status::NotFound, &["no directory", "no/such"]);
     refused(Segment::open_file(&nowhere, &plain()), Status::NotFound, &["no/such/file"]);
+    refused(Segment::create_file("/proc/segment", &sized()), Status::System, &["'/proc'", "/proc/segment"]);
 
     fs::create_dir(&path).unwrap();
     refused(Segment::open_file(&path, &plain().read_only()), Status::Corrupt, &["not a regular file"]);

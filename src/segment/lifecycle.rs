@@ -139,10 +139,14 @@ fn reserve(place: &Place, options: &SegmentOptions, size: u64) -> Result<Unlinke
     let free = object::free_space(directory);
     Unlinked::new(directory, size, options.mode, options.group, Build::Best).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
-            if place.is_file() {
+            if !place.is_file() {
+                return fail!(System, "there is no shared memory on this machine: {error}");
+            }
+            if !directory.exists() {
                 return fail!(NotFound, "there is no directory '{}' for {what}", directory.display());
             }
-            return fail!(System, "there is no shared memory on this machine: {error}");
+            let directory = directory.display();
+            return fail!(System, "the file system of '{directory}' takes no files such as {what}: {error}");
         }
         let room = free.map_or(String::new(), |free| format!(" ({free} were free)"));
         Error::system(format_args!("cannot reserve {size} bytes for {what}{room}"), error)
