@@ -1238,10 +1238,10 @@ shm_status shm_atomic_pointer(const struct shm_atomic *atomic,
 shm_status shm_atomic_get_type(const struct shm_atomic *atomic, uint32_t *type);
 
 /**
- * Creates a segment in the file `path`, in any directory of a disk, or attaches to it if it is there. It is persistent: it stays when
- * every process is gone, and when the machine is restarted. Its name and its table are on the disk when this returns; what is
- * in its structures is there after the next `shm_segment_sync`, or when the kernel finds the time. The handle is closed with
- * `shm_segment_close`.
+ * Creates a segment in the file `path`, in any directory of a disk, or attaches to it if it is there. It is
+ * persistent: it stays when every process is gone, and when the machine is restarted. Its name and its table are on
+ * the disk when this returns; what is in its structures is there after the next `shm_segment_sync`, or when the kernel
+ * finds the time. The handle is closed with `shm_segment_close`.
  *
  * Errors: as `shm_segment_create`; SHM_ERR_NOT_FOUND when there is no such directory; SHM_ERR_PERMISSION also for a
  * symbolic link.
@@ -1254,17 +1254,15 @@ shm_status shm_segment_create_file(const char *path,
                                    struct shm_segment **out);
 
 /**
- * Attaches to the segment in the file `path`, whether or not anybody else is attached. `options` as for `shm_segment_open`.
- * The handle is closed with `shm_segment_close`.
+ * Attaches to the segment in the file `path`, whether or not anybody else is attached. `options` as for
+ * `shm_segment_open`. The handle is closed with `shm_segment_close`.
  *
  * Errors: as `shm_segment_open`; SHM_ERR_PERMISSION also for a symbolic link.
  *
  * # Safety
  * `path` is NULL or a string; `options` is NULL or as `shm_segment_options_init` left it; `out` is NULL or writable.
  */
-shm_status shm_segment_open_file(const char *path,
-                                 const struct shm_segment_options *options,
-                                 struct shm_segment **out);
+shm_status shm_segment_open_file(const char *path, const struct shm_segment_options *options, struct shm_segment **out);
 
 /**
  * Removes the file of a segment, whoever is attached; they keep what they have.
@@ -1277,9 +1275,9 @@ shm_status shm_segment_open_file(const char *path,
 shm_status shm_segment_unlink_file(const char *path);
 
 /**
- * Returns when all of the segment is on the disk as it is now. Of a segment that is not in a file there is nothing to do.
- * Who goes on writing meanwhile is not held up, and what becomes of that is open. What a reader finds after a crash of the
- * machine is certain only for what was not written to after the last sync.
+ * Returns when all of the segment is on the disk as it is now. Of a segment that is not in a file there is nothing to
+ * do. Who goes on writing meanwhile is not held up, and what becomes of that is open. What a reader finds after a
+ * crash of the machine is certain only for what was not written to after the last sync.
  *
  * Errors: SHM_ERR_SYSTEM when the disk fails; SHM_ERR_NO_SPACE.
  *
@@ -1299,12 +1297,12 @@ shm_status shm_segment_sync(const struct shm_segment *segment);
 shm_status shm_segment_sync_range(const struct shm_segment *segment, const void *start, size_t bytes);
 
 /**
- * Creates a segment that has no name: peers get a descriptor of it (`shm_segment_fd`), and it lives as long as somebody has
- * one or is attached. Its length is sealed, so peers need not be trusted with it: they can write nonsense, but not cut
- * it short under others. `name` is what people see, in sentences and in /proc; many may have the same. `mode` says whose processes may
- * attach once they have a descriptor. With SHM_HUGE_PAGES, reserved ones are taken where there are enough; not for
- * peers you do not trust, as a hole punched into those cannot always be filled again. The handle is closed with
- * `shm_segment_close`.
+ * Creates a segment that has no name: peers get a descriptor of it (`shm_segment_fd`), and it lives as long as
+ * somebody has one or is attached. Its length is sealed, so peers need not be trusted with it: they can write
+ * nonsense, but not cut it short under others. `name` is what people see, in sentences and in /proc; many may have the
+ * same. `mode` says whose processes may attach once they have a descriptor. With SHM_HUGE_PAGES, reserved ones are
+ * taken where there are enough; not for peers you do not trust, as a hole punched into those cannot always be filled
+ * again. The handle is closed with `shm_segment_close`.
  *
  * Errors: as `shm_segment_create`.
  *
@@ -1316,13 +1314,13 @@ shm_status shm_segment_create_memfd(const char *name,
                                     struct shm_segment **out);
 
 /**
- * Attaches to the segment that a descriptor leads to, which stays the caller's: it may be closed right after. Mostly one of
- * a segment made by `shm_segment_create_memfd`, but any segment's will do. `options` as for `shm_segment_open`. The handle is
- * closed with `shm_segment_close`.
+ * Attaches to the segment that a descriptor leads to, which stays the caller's: it may be closed right after. Mostly
+ * one of a segment made by `shm_segment_create_memfd`, but any segment's will do. `options` as for `shm_segment_open`.
+ * The handle is closed with `shm_segment_close`.
  *
- * Errors: SHM_ERR_PERMISSION when a memfd is not sealed against shrinking and growing, or another object belongs to another
- * user, both without SHM_ANY_OWNER, or when its mode forbids it; SHM_ERR_INVALID for a number that is no descriptor; else as
- * `shm_segment_open`.
+ * Errors: SHM_ERR_PERMISSION when a memfd is not sealed against shrinking and growing, or another object belongs to
+ * another user, both without SHM_ANY_OWNER, or when its mode forbids it; SHM_ERR_INVALID for a number that is no
+ * descriptor; else as `shm_segment_open`.
  *
  * # Safety
  * `fd` is not closed by another thread meanwhile; `options` is NULL or as `shm_segment_options_init` left it; `out` is NULL
@@ -1333,32 +1331,30 @@ shm_status shm_segment_open_fd(int fd,
                                struct shm_segment **out);
 
 /**
- * A new descriptor that leads to the segment, to be inherited or passed; the caller closes it. It is closed on `exec` unless
- * that is changed. It is not an attachment. Of a read-only attachment it is read-only.
+ * A new descriptor that leads to the segment, to be inherited or passed; the caller closes it. It is closed on `exec`
+ * unless that is changed. It is not an attachment. Of a read-only attachment it is read-only.
  *
  * Errors: SHM_ERR_LIMIT when there are no more descriptors; SHM_ERR_PERMISSION; SHM_ERR_SYSTEM.
  *
  * # Safety
  * `segment` is NULL or a handle; `fd` is NULL or writable.
  */
-shm_status shm_segment_fd(const struct shm_segment *segment,
-                          int *fd);
+shm_status shm_segment_fd(const struct shm_segment *segment, int *fd);
 
 /**
  * Passes a descriptor of the segment through a Unix socket, with one byte, for `shm_segment_receive`.
  *
- * Outcomes: SHM_TIMEOUT when the socket does not wait, or not longer. Errors: as `shm_segment_fd`; SHM_ERR_INVALID for a
- * number that is no descriptor; SHM_ERR_SYSTEM.
+ * Outcomes: SHM_TIMEOUT when the socket does not wait, or not longer. Errors: as `shm_segment_fd`; SHM_ERR_INVALID for
+ * a number that is no descriptor; SHM_ERR_SYSTEM.
  *
  * # Safety
  * `segment` is NULL or a handle; `socket` is not closed by another thread meanwhile.
  */
-shm_status shm_segment_send(const struct shm_segment *segment,
-                            int socket);
+shm_status shm_segment_send(const struct shm_segment *segment, int socket);
 
 /**
- * Attaches to a segment whose descriptor comes through a Unix socket. `options` as for `shm_segment_open`. The handle is closed
- * with `shm_segment_close`.
+ * Attaches to a segment whose descriptor comes through a Unix socket. `options` as for `shm_segment_open`. The handle
+ * is closed with `shm_segment_close`.
  *
  * Outcomes: SHM_CLOSED when the other end is; SHM_TIMEOUT when the socket does not wait, or not longer. Errors:
  * SHM_ERR_SYSTEM when something else comes; SHM_ERR_INVALID for a number that is no descriptor; else as
@@ -1874,14 +1870,13 @@ shm_status shm_segment_name(const struct shm_segment *segment, const char **name
 
 /**
  * Which wishes about this attachment's memory could not be had: SHM_PREFAULT, SHM_LOCK_MEMORY, SHM_HUGE_PAGES and
- * SHM_NUMA_NODE, or'ed; 0 when there was none or all were granted. Without them the segment works all the same. A forked
- * child's own copy of the mapping is neither prefaulted nor locked.
+ * SHM_NUMA_NODE, or'ed; 0 when there was none or all were granted. Without them the segment works all the same. A
+ * forked child's own copy of the mapping is neither prefaulted nor locked.
  *
  * # Safety
  * `segment` is NULL or a handle; `options` is NULL or writable.
  */
-shm_status shm_segment_unavailable(const struct shm_segment *segment,
-                                   uint32_t *options);
+shm_status shm_segment_unavailable(const struct shm_segment *segment, uint32_t *options);
 
 /**
  * Why one of them could not be had, in a sentence that is valid until the handle is closed.

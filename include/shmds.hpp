@@ -1,11 +1,11 @@
 /// @file shmds.hpp
 /// The C++20 face of libshmds: data structures in shared memory, typed and owned. Header-only, over shmds.h.
 ///
-/// **Ownership.** `segment`, `descriptor`, the structures (`span`, `array<T>`, `atomic<T>`, `queue<T>`, `pool<T>`), and the slots,
-/// views and writings they hand out are move-only owners: the destructor gives back what they hold. A moved-from or
-/// default-made owner is empty; using it throws `status::invalid`, destroying it is harmless. A structure keeps its
-/// segment's memory mapped, so the segment object may go first. Slots, views, writings, pointers, references and
-/// iterators must go before their structure.
+/// **Ownership.** `segment`, `descriptor`, the structures (`span`, `array<T>`, `atomic<T>`, `queue<T>`, `pool<T>`), and
+/// the slots, views and writings they hand out are move-only owners: the destructor gives back what they hold. A
+/// moved-from or default-made owner is empty; using it throws `status::invalid`, destroying it is harmless. A structure
+/// keeps its segment's memory mapped, so the segment object may go first. Slots, views, writings, pointers, references
+/// and iterators must go before their structure.
 ///
 /// **Errors.** Factories throw `shmds::error` when they cannot deliver. Operations return: a full or empty queue, a
 /// timeout, a closed queue or a name that is not there is an ordinary outcome (`false`, `std::nullopt` or a count),

@@ -9,10 +9,10 @@ use super::{guard, need, need_fd, need_options, need_out, need_path, need_text};
 use crate::error::Status;
 use crate::segment::Segment;
 
-/// Creates a segment in the file `path`, in any directory of a disk, or attaches to it if it is there. It is persistent: it stays when
-/// every process is gone, and when the machine is restarted. Its name and its table are on the disk when this returns; what is
-/// in its structures is there after the next `shm_segment_sync`, or when the kernel finds the time. The handle is closed with
-/// `shm_segment_close`.
+/// Creates a segment in the file `path`, in any directory of a disk, or attaches to it if it is there. It is
+/// persistent: it stays when every process is gone, and when the machine is restarted. Its name and its table are on
+/// the disk when this returns; what is in its structures is there after the next `shm_segment_sync`, or when the kernel
+/// finds the time. The handle is closed with `shm_segment_close`.
 ///
 /// Errors: as `shm_segment_create`; SHM_ERR_NOT_FOUND when there is no such directory; SHM_ERR_PERMISSION also for a
 /// symbolic link.
@@ -33,8 +33,8 @@ pub unsafe extern "C" fn shm_segment_create_file(
     })
 }
 
-/// Attaches to the segment in the file `path`, whether or not anybody else is attached. `options` as for `shm_segment_open`.
-/// The handle is closed with `shm_segment_close`.
+/// Attaches to the segment in the file `path`, whether or not anybody else is attached. `options` as for
+/// `shm_segment_open`. The handle is closed with `shm_segment_close`.
 ///
 /// Errors: as `shm_segment_open`; SHM_ERR_PERMISSION also for a symbolic link.
 ///
@@ -69,9 +69,9 @@ pub unsafe extern "C" fn shm_segment_unlink_file(path: *const c_char) -> shm_sta
     })
 }
 
-/// Returns when all of the segment is on the disk as it is now. Of a segment that is not in a file there is nothing to do.
-/// Who goes on writing meanwhile is not held up, and what becomes of that is open. What a reader finds after a crash of the
-/// machine is certain only for what was not written to after the last sync.
+/// Returns when all of the segment is on the disk as it is now. Of a segment that is not in a file there is nothing to
+/// do. Who goes on writing meanwhile is not held up, and what becomes of that is open. What a reader finds after a
+/// crash of the machine is certain only for what was not written to after the last sync.
 ///
 /// Errors: SHM_ERR_SYSTEM when the disk fails; SHM_ERR_NO_SPACE.
 ///
@@ -103,12 +103,12 @@ pub unsafe extern "C" fn shm_segment_sync_range(
     })
 }
 
-/// Creates a segment that has no name: peers get a descriptor of it (`shm_segment_fd`), and it lives as long as somebody has
-/// one or is attached. Its length is sealed, so peers need not be trusted with it: they can write nonsense, but not cut
-/// it short under others. `name` is what people see, in sentences and in /proc; many may have the same. `mode` says whose processes may
-/// attach once they have a descriptor. With SHM_HUGE_PAGES, reserved ones are taken where there are enough; not for
-/// peers you do not trust, as a hole punched into those cannot always be filled again. The handle is closed with
-/// `shm_segment_close`.
+/// Creates a segment that has no name: peers get a descriptor of it (`shm_segment_fd`), and it lives as long as
+/// somebody has one or is attached. Its length is sealed, so peers need not be trusted with it: they can write
+/// nonsense, but not cut it short under others. `name` is what people see, in sentences and in /proc; many may have the
+/// same. `mode` says whose processes may attach once they have a descriptor. With SHM_HUGE_PAGES, reserved ones are
+/// taken where there are enough; not for peers you do not trust, as a hole punched into those cannot always be filled
+/// again. The handle is closed with `shm_segment_close`.
 ///
 /// Errors: as `shm_segment_create`.
 ///
@@ -128,13 +128,13 @@ pub unsafe extern "C" fn shm_segment_create_memfd(
     })
 }
 
-/// Attaches to the segment that a descriptor leads to, which stays the caller's: it may be closed right after. Mostly one of
-/// a segment made by `shm_segment_create_memfd`, but any segment's will do. `options` as for `shm_segment_open`. The handle is
-/// closed with `shm_segment_close`.
+/// Attaches to the segment that a descriptor leads to, which stays the caller's: it may be closed right after. Mostly
+/// one of a segment made by `shm_segment_create_memfd`, but any segment's will do. `options` as for `shm_segment_open`.
+/// The handle is closed with `shm_segment_close`.
 ///
-/// Errors: SHM_ERR_PERMISSION when a memfd is not sealed against shrinking and growing, or another object belongs to another
-/// user, both without SHM_ANY_OWNER, or when its mode forbids it; SHM_ERR_INVALID for a number that is no descriptor; else as
-/// `shm_segment_open`.
+/// Errors: SHM_ERR_PERMISSION when a memfd is not sealed against shrinking and growing, or another object belongs to
+/// another user, both without SHM_ANY_OWNER, or when its mode forbids it; SHM_ERR_INVALID for a number that is no
+/// descriptor; else as `shm_segment_open`.
 ///
 /// # Safety
 /// `fd` is not closed by another thread meanwhile; `options` is NULL or as `shm_segment_options_init` left it; `out` is NULL
@@ -153,8 +153,8 @@ pub unsafe extern "C" fn shm_segment_open_fd(
     })
 }
 
-/// A new descriptor that leads to the segment, to be inherited or passed; the caller closes it. It is closed on `exec` unless
-/// that is changed. It is not an attachment. Of a read-only attachment it is read-only.
+/// A new descriptor that leads to the segment, to be inherited or passed; the caller closes it. It is closed on `exec`
+/// unless that is changed. It is not an attachment. Of a read-only attachment it is read-only.
 ///
 /// Errors: SHM_ERR_LIMIT when there are no more descriptors; SHM_ERR_PERMISSION; SHM_ERR_SYSTEM.
 ///
@@ -173,8 +173,8 @@ pub unsafe extern "C" fn shm_segment_fd(segment: Option<&shm_segment>, fd: *mut 
 
 /// Passes a descriptor of the segment through a Unix socket, with one byte, for `shm_segment_receive`.
 ///
-/// Outcomes: SHM_TIMEOUT when the socket does not wait, or not longer. Errors: as `shm_segment_fd`; SHM_ERR_INVALID for a
-/// number that is no descriptor; SHM_ERR_SYSTEM.
+/// Outcomes: SHM_TIMEOUT when the socket does not wait, or not longer. Errors: as `shm_segment_fd`; SHM_ERR_INVALID for
+/// a number that is no descriptor; SHM_ERR_SYSTEM.
 ///
 /// # Safety
 /// `segment` is NULL or a handle; `socket` is not closed by another thread meanwhile.
@@ -188,8 +188,8 @@ pub unsafe extern "C" fn shm_segment_send(segment: Option<&shm_segment>, socket:
     })
 }
 
-/// Attaches to a segment whose descriptor comes through a Unix socket. `options` as for `shm_segment_open`. The handle is closed
-/// with `shm_segment_close`.
+/// Attaches to a segment whose descriptor comes through a Unix socket. `options` as for `shm_segment_open`. The handle
+/// is closed with `shm_segment_close`.
 ///
 /// Outcomes: SHM_CLOSED when the other end is; SHM_TIMEOUT when the socket does not wait, or not longer. Errors:
 /// SHM_ERR_SYSTEM when something else comes; SHM_ERR_INVALID for a number that is no descriptor; else as

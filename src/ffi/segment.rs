@@ -350,8 +350,8 @@ pub unsafe extern "C" fn shm_segment_name(segment: Option<&shm_segment>, name: *
 }
 
 /// Which wishes about this attachment's memory could not be had: SHM_PREFAULT, SHM_LOCK_MEMORY, SHM_HUGE_PAGES and
-/// SHM_NUMA_NODE, or'ed; 0 when there was none or all were granted. Without them the segment works all the same. A forked
-/// child's own copy of the mapping is neither prefaulted nor locked.
+/// SHM_NUMA_NODE, or'ed; 0 when there was none or all were granted. Without them the segment works all the same. A
+/// forked child's own copy of the mapping is neither prefaulted nor locked.
 ///
 /// # Safety
 /// `segment` is NULL or a handle; `options` is NULL or writable.

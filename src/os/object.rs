@@ -127,8 +127,8 @@ impl Unlinked {
         Err(io::Error::from_raw_os_error(libc::EAGAIN))
     }
 
-    /// A new object without a name, and without a file system: all of its memory reserved, and its length sealed. In huge pages if
-    /// `huge` and there are enough reserved ones; its length is then rounded up to them.
+    /// A new object without a name, and without a file system: all of its memory reserved, and its length sealed. In
+    /// huge pages if `huge` and there are enough reserved ones; its length is then rounded up to them.
     pub(crate) fn memfd(label: &str, size: u64, mode: u32, group: Option<u32>, huge: bool) -> io::Result<Self> {
         let whole = size.checked_next_multiple_of(HUGE_PAGE as u64).filter(|_| huge);
         if let Some(size) = whole
@@ -244,7 +244,8 @@ pub(crate) fn free_space(directory: &Path) -> Option<u64> {
     free_bytes(&File::open(directory).ok()?)
 }
 
-/// Has the name of a file survive the machine. Best effort: who may make names there may still not be allowed to read it.
+/// Has the name of a file survive the machine. Best effort: who may make names there may still not be allowed to read
+/// it.
 pub(crate) fn sync_directory(of: Option<&Path>) {
     let Some(directory) = of.and_then(Path::parent) else { return };
     let _ = File::open(directory).and_then(|directory| directory.sync_all());

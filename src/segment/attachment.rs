@@ -387,8 +387,8 @@ impl Attachment {
         section.is_some_and(|section| crate::kinds::is_unfinished(&found, section, dead))
     }
 
-    /// If the machine went down since somebody was last attached to a segment in a file: what was open then may be of several
-    /// moments, as its pages went to the disk in any order.
+    /// If the machine went down since somebody was last attached to a segment in a file: what was open then may be of
+    /// several moments, as its pages went to the disk in any order.
     pub(super) fn notice_restart(&self, _locked: &Locked<'_>) {
         let table = self.table();
         if !self.place.is_file() || self.read_only || self.header().boot.load(Ordering::Relaxed) == boot() {

@@ -14,8 +14,8 @@
 //! Whoever removes a name holds the lock of the object it means and has just checked that it means it, so nobody's
 //! fresh segment is ever removed; whoever attached in between holds a byte, so nobody living loses theirs.
 //!
-//! A segment without a name (a memfd) has none of this to care about: who has a descriptor attaches, whether or not anybody is
-//! alive, and nobody removes anything.
+//! A segment without a name (a memfd) has none of this to care about: who has a descriptor attaches, whether or not
+//! anybody is alive, and nobody removes anything.
 //!
 //! Several who create one segment at once each reserve all of it before one of them gets the name; where there is no room for that
 //! many, they wait a little for the others to be done.
@@ -277,7 +277,8 @@ pub(crate) fn attach_descriptor(descriptor: BorrowedFd<'_>, options: &SegmentOpt
     Ok(attachment)
 }
 
-/// Refuses an object whose length somebody we do not trust may change. Seals stand in for trust; without a name they are needed.
+/// Refuses an object whose length somebody we do not trust may change. Seals stand in for trust; without a name they
+/// are needed.
 fn check_seals(file: &File, metadata: &Metadata, options: &SegmentOptions, what: &str) -> Result<()> {
     let needed = object::SHRINK | object::GROW;
     match object::seals(file) {

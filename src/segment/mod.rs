@@ -120,7 +120,8 @@ mod public {
         }
 
         /// Attaches to the segment `name`. Of the options, only [`read_only`](SegmentOptions::read_only),
-        /// [`any_owner`](SegmentOptions::any_owner), [`lock_timeout`](SegmentOptions::lock_timeout) and those about memory matter.
+        /// [`any_owner`](SegmentOptions::any_owner), [`lock_timeout`](SegmentOptions::lock_timeout) and those about
+        /// memory matter.
         ///
         /// # Errors
         /// `NotFound` also when everybody who was attached is dead; else as [`create`](Self::create).
@@ -137,9 +138,10 @@ mod public {
             lifecycle::unlink(&Place::memory(name)?)
         }
 
-        /// Creates a segment in the file `path`, in any directory of a disk, or attaches to it if it is there. It is persistent: it
-        /// stays when every process is gone, and when the machine is restarted. Its name and its table are on the disk when this
-        /// returns; what is in its structures is there after the next [`sync`](Self::sync), or when the kernel finds the time.
+        /// Creates a segment in the file `path`, in any directory of a disk, or attaches to it if it is there. It is
+        /// persistent: it stays when every process is gone, and when the machine is restarted. Its name and its table
+        /// are on the disk when this returns; what is in its structures is there after the next [`sync`](Self::sync),
+        /// or when the kernel finds the time.
         ///
         /// # Errors
         /// As [`create`](Self::create); `NotFound` when there is no such directory.
@@ -147,7 +149,8 @@ mod public {
             lifecycle::attach(&Place::file(path.as_ref())?, options, true).map(Self)
         }
 
-        /// Attaches to the segment in the file `path`, whether or not anybody else is attached. A symbolic link is refused.
+        /// Attaches to the segment in the file `path`, whether or not anybody else is attached. A symbolic link is
+        /// refused.
         ///
         /// # Errors
         /// As [`open`](Self::open).
@@ -163,11 +166,12 @@ mod public {
             lifecycle::unlink(&Place::file(path.as_ref())?)
         }
 
-        /// Creates a segment that has no name: peers get a [descriptor](Self::fd) of it, and it lives as long as somebody has one or is
-        /// attached. Its length is sealed, so peers need not be trusted with it: they can write nonsense, but not cut it short under others. `name`
-        /// is what people see, in sentences and in /proc; many may have the same. The mode says whose processes may attach once they
-        /// have a descriptor. With [`huge_pages`](SegmentOptions::huge_pages), reserved ones are taken where there are enough; not for peers you do not trust, as a hole
-        /// punched into those cannot always be filled again.
+        /// Creates a segment that has no name: peers get a [descriptor](Self::fd) of it, and it lives as long as
+        /// somebody has one or is attached. Its length is sealed, so peers need not be trusted with it: they can write
+        /// nonsense, but not cut it short under others. `name` is what people see, in sentences and in /proc; many may
+        /// have the same. The mode says whose processes may attach once they have a descriptor. With
+        /// [`huge_pages`](SegmentOptions::huge_pages), reserved ones are taken where there are enough; not for peers
+        /// you do not trust, as a hole punched into those cannot always be filled again.
         ///
         /// # Errors
         /// As [`create`](Self::create).
@@ -175,8 +179,9 @@ mod public {
             lifecycle::create_memfd(name, options).map(Self)
         }
 
-        /// Attaches to the segment that a descriptor leads to, which stays the caller's: it may be closed right after. Mostly one of a segment
-        /// made by [`create_memfd`](Self::create_memfd), but any segment's will do. The options matter as for [`open`](Self::open).
+        /// Attaches to the segment that a descriptor leads to, which stays the caller's: it may be closed right after.
+        /// Mostly one of a segment made by [`create_memfd`](Self::create_memfd), but any segment's will do. The options
+        /// matter as for [`open`](Self::open).
         ///
         /// # Errors
         /// `Permission` when a memfd is not sealed against shrinking and growing, or another object belongs to another user, unless
@@ -185,8 +190,8 @@ mod public {
             lifecycle::attach_descriptor(descriptor.as_fd(), options).map(Self)
         }
 
-        /// A new descriptor that leads to the segment, to be inherited or passed; closed on `exec` unless that is changed. It is not an
-        /// attachment. Of a read-only attachment it is read-only.
+        /// A new descriptor that leads to the segment, to be inherited or passed; closed on `exec` unless that is
+        /// changed. It is not an attachment. Of a read-only attachment it is read-only.
         ///
         /// # Errors
         /// `Limit` when there are no more descriptors; `Permission`; `System`.
@@ -217,7 +222,8 @@ mod public {
             }
         }
 
-        /// Returns when all of the segment is on the disk as it is now. Of a segment that is not in a file there is nothing to do.
+        /// Returns when all of the segment is on the disk as it is now. Of a segment that is not in a file there is
+        /// nothing to do.
         ///
         /// Who goes on writing meanwhile is not held up, and what becomes of that is open. What a reader finds after a
         /// crash of the machine is certain only for what was not written to after the last `sync`.
@@ -240,14 +246,15 @@ mod public {
             self.0.sync(offset as u64, bytes as u64)
         }
 
-        /// The name, without a leading slash; of a segment in a file, its path. What has no name is called as its creator called it.
+        /// The name, without a leading slash; of a segment in a file, its path. What has no name is called as its
+        /// creator called it.
         #[must_use]
         pub fn name(&self) -> &str {
             self.0.name()
         }
 
-        /// What was asked for about this attachment's memory, and could not be had. A forked child has the memory where and as large
-        /// as its parent has it, but its own copy of the mapping is neither prefaulted nor locked.
+        /// What was asked for about this attachment's memory, and could not be had. A forked child has the memory where
+        /// and as large as its parent has it, but its own copy of the mapping is neither prefaulted nor locked.
         #[must_use]
         pub fn unavailable(&self) -> &[Unavailable] {
             self.0.unavailable()
@@ -354,16 +361,16 @@ mod public {
             Some(found)
         }
 
-        /// The structures in the middle of whose change somebody died, since [`clear_interrupted`](Self::clear_interrupted). They
-        /// are as usable as any, but something may be missing:
+        /// The structures in the middle of whose change somebody died, since
+        /// [`clear_interrupted`](Self::clear_interrupted). They are as usable as any, but something may be missing:
         ///
         /// - of an array, a writing: a snapshot of it is `Torn` until the next writing is complete;
         /// - of a queue, the elements that the dead were enqueueing or dequeueing;
         /// - of a pool, the objects the dead owned, which were given back.
         ///
-        /// Changes through plain pointers leave no trace. After a crash of the machine, everything is listed that anybody had open in
-        /// a segment in a file. What was not complete enough to have a name is not there. The dead are known when somebody has
-        /// [reaped](Self::reap) them, as attaching to write does.
+        /// Changes through plain pointers leave no trace. After a crash of the machine, everything is listed that
+        /// anybody had open in a segment in a file. What was not complete enough to have a name is not there. The dead
+        /// are known when somebody has [reaped](Self::reap) them, as attaching to write does.
         pub fn interrupted(&self) -> impl Iterator<Item = Entry> + '_ {
             self.entries().filter(|entry| entry.interrupted)
         }
