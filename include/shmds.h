@@ -53,6 +53,26 @@
 #define SHM_ANY_OWNER 8
 
 /**
+ * Segment: have every page in this process's page table before creating or opening returns.
+ */
+#define SHM_PREFAULT 16
+
+/**
+ * Segment: keep every page in memory while this process is attached.
+ */
+#define SHM_LOCK_MEMORY 32
+
+/**
+ * Segment: have the memory in huge pages of 2 MiB, but for a rest at its end.
+ */
+#define SHM_HUGE_PAGES 64
+
+/**
+ * In `shm_segment_unavailable`: the NUMA node. Asked for by `numa_node`, not by this flag.
+ */
+#define SHM_NUMA_NODE 128
+
+/**
  * Queue: one producer and one consumer at a time, and several times faster.
  */
 #define SHM_SPSC 256
@@ -561,6 +581,16 @@ typedef struct shm_entry {
    */
   uint64_t type_tag;
   /**
+   * 1 when somebody died in the middle of a change of it, until `shm_table_clear_interrupted`: of an array, a writing is
+   * unfinished; of a queue, the elements the dead were enqueueing or dequeueing are lost; of a pool, their objects were
+   * given back. After a crash of the machine, 1 for all that was open in a segment in a file.
+   */
+  uint32_t interrupted;
+  /**
+   * Zero, for later.
+   */
+  uint32_t reserved;
+  /**
    * Its name, NUL-terminated.
    */
   char name[SHM_NAME_CAPACITY];
@@ -599,6 +629,65 @@ typedef union shm_atomic_value {
    */
   double f64;
 } shm_atomic_value;
+
+/**
+ * How a segment is made or attached to. `shm_segment_options_init` first, then change what should differ.
+ */
+typedef struct shm_segment_options {
+  /**
+   * Bytes of this struct; set by `shm_segment_options_init`.
+   */
+  uint32_t struct_size;
+  /**
+   * SHM_EXCLUSIVE, SHM_READ_ONLY (open only), SHM_PERSISTENT, SHM_ANY_OWNER; SHM_PREFAULT, SHM_LOCK_MEMORY and
+   * SHM_HUGE_PAGES, which are wishes: `shm_segment_unavailable` says which could not be had.
+   */
+  uint32_t flags;
+  /**
+   * Bytes of the whole segment, rounded up to pages. `shm_segment_size` computes it.
+   */
+  uint64_t size;
+  /**
+   * Permission bits, exact whatever the umask. Default 0600, which the owner needs at least.
+   */
+  uint32_t mode;
+  /**
+   * One of `shm_table_shape`.
+   */
+  uint32_t table;
+  /**
+   * The group's number, or -1 (default): the creator's.
+   */
+  int64_t group;
+  /**
+   * SHM_TABLE_CUSTOM: most bytes in a name, 1 to 256.
+   */
+  uint32_t table_name_bytes;
+  /**
+   * SHM_TABLE_CUSTOM: most structures, 1 to 65535.
+   */
+  uint32_t table_entries;
+  /**
+   * The largest structure allowed, in bytes; 0 (default): no limit.
+   */
+  uint64_t max_allocation;
+  /**
+   * Most attachments at a time, 1 to 4096. Default 64.
+   */
+  uint32_t max_participants;
+  /**
+   * The longest wait for the segment's lock, in milliseconds. Default 5000.
+   */
+  uint32_t lock_timeout_ms;
+  /**
+   * The NUMA node to have the memory on, or -1 (default): any. A wish, as SHM_PREFAULT is.
+   */
+  int32_t numa_node;
+  /**
+   * Zero, for later.
+   */
+  uint32_t reserved;
+} shm_segment_options;
 
 /**
  * What a pool is to be, or must be. `shm_pool_options_init` first.
@@ -855,56 +944,6 @@ typedef struct shm_ring_reader_stats {
    */
   uint64_t lag;
 } shm_ring_reader_stats;
-
-/**
- * How a segment is made or attached to. `shm_segment_options_init` first, then change what should differ.
- */
-typedef struct shm_segment_options {
-  /**
-   * Bytes of this struct; set by `shm_segment_options_init`.
-   */
-  uint32_t struct_size;
-  /**
-   * SHM_EXCLUSIVE, SHM_READ_ONLY (open only), SHM_PERSISTENT, SHM_ANY_OWNER.
-   */
-  uint32_t flags;
-  /**
-   * Bytes of the whole segment, rounded up to pages. `shm_segment_size` computes it.
-   */
-  uint64_t size;
-  /**
-   * Permission bits, exact whatever the umask. Default 0600, which the owner needs at least.
-   */
-  uint32_t mode;
-  /**
-   * One of `shm_table_shape`.
-   */
-  uint32_t table;
-  /**
-   * The group's number, or -1 (default): the creator's.
-   */
-  int64_t group;
-  /**
-   * SHM_TABLE_CUSTOM: most bytes in a name, 1 to 256.
-   */
-  uint32_t table_name_bytes;
-  /**
-   * SHM_TABLE_CUSTOM: most structures, 1 to 65535.
-   */
-  uint32_t table_entries;
-  /**
-   * The largest structure allowed, in bytes; 0 (default): no limit.
-   */
-  uint64_t max_allocation;
-  /**
-   * Most attachments at a time, 1 to 4096. Default 64.
-   */
-  uint32_t max_participants;
-  /**
-   * The longest wait for the segment's lock, in milliseconds. Default 5000.
-   */
-  uint32_t lock_timeout_ms;
-} shm_segment_options;
 
 /**
  * How full a segment is.
@@ -1376,6 +1415,137 @@ shm_status shm_atomic_span(const struct shm_atomic *atomic,
  * `atomic` is NULL or a handle; `out` is NULL or writable.
  */
 shm_status shm_atomic_entry(const struct shm_atomic *atomic, struct shm_entry *out);
+
+/**
+ * Creates a segment in the file `path`, in any directory of a disk, or attaches to it if it is there. It is
+ * persistent: it stays when every process is gone, and when the machine is restarted. Its name and its table are on
+ * the disk when this returns; what is in its structures is there after the next `shm_segment_sync`, or when the kernel
+ * finds the time. The handle is closed with `shm_segment_close`.
+ *
+ * Errors: as `shm_segment_create`; SHM_ERR_NOT_FOUND when there is no such directory; SHM_ERR_PERMISSION also for a
+ * symbolic link.
+ *
+ * # Safety
+ * `path` is NULL or a string; `options` is NULL or as `shm_segment_options_init` left it; `out` is NULL or writable.
+ */
+shm_status shm_segment_create_file(const char *path,
+                                   const struct shm_segment_options *options,
+                                   struct shm_segment **out);
+
+/**
+ * Attaches to the segment in the file `path`, whether or not anybody else is attached. `options` as for
+ * `shm_segment_open`. The handle is closed with `shm_segment_close`.
+ *
+ * Errors: as `shm_segment_open`; SHM_ERR_PERMISSION also for a symbolic link.
+ *
+ * # Safety
+ * `path` is NULL or a string; `options` is NULL or as `shm_segment_options_init` left it; `out` is NULL or writable.
+ */
+shm_status shm_segment_open_file(const char *path, const struct shm_segment_options *options, struct shm_segment **out);
+
+/**
+ * Removes the file of a segment, whoever is attached; they keep what they have.
+ *
+ * Errors: as `shm_segment_unlink`.
+ *
+ * # Safety
+ * `path` is NULL or a string.
+ */
+shm_status shm_segment_unlink_file(const char *path);
+
+/**
+ * Returns when all of the segment is on the disk as it is now. Of a segment that is not in a file there is nothing to
+ * do. Who goes on writing meanwhile is not held up, and what becomes of that is open. What a reader finds after a
+ * crash of the machine is certain only for what was not written to after the last sync.
+ *
+ * Errors: SHM_ERR_SYSTEM when the disk fails; SHM_ERR_NO_SPACE.
+ *
+ * # Safety
+ * `segment` is NULL or a handle.
+ */
+shm_status shm_segment_sync(const struct shm_segment *segment);
+
+/**
+ * As `shm_segment_sync`, for the `bytes` bytes at `start`: of an array or a span, say.
+ *
+ * Errors: SHM_ERR_INVALID when they are not all in the segment; else as `shm_segment_sync`.
+ *
+ * # Safety
+ * `segment` is NULL or a handle. `start` may be any address: it is compared, not followed.
+ */
+shm_status shm_segment_sync_range(const struct shm_segment *segment, const void *start, size_t bytes);
+
+/**
+ * Creates a segment that has no name: peers get a descriptor of it (`shm_segment_fd`), and it lives as long as
+ * somebody has one or is attached. Its length is sealed, so peers need not be trusted with it: they can write
+ * nonsense, but not cut it short under others. `name` is what people see, in sentences and in /proc; many may have the
+ * same. `mode` says whose processes may attach once they have a descriptor. With SHM_HUGE_PAGES, reserved ones are
+ * taken where there are enough; not for peers you do not trust, as a hole punched into those cannot always be filled
+ * again. The handle is closed with `shm_segment_close`.
+ *
+ * Errors: as `shm_segment_create`.
+ *
+ * # Safety
+ * `name` is NULL or a string; `options` is NULL or as `shm_segment_options_init` left it; `out` is NULL or writable.
+ */
+shm_status shm_segment_create_memfd(const char *name,
+                                    const struct shm_segment_options *options,
+                                    struct shm_segment **out);
+
+/**
+ * Attaches to the segment that a descriptor leads to, which stays the caller's: it may be closed right after. Mostly
+ * one of a segment made by `shm_segment_create_memfd`, but any segment's will do. `options` as for `shm_segment_open`.
+ * The handle is closed with `shm_segment_close`.
+ *
+ * Errors: SHM_ERR_PERMISSION when a memfd is not sealed against shrinking and growing, or another object belongs to
+ * another user, both without SHM_ANY_OWNER, or when its mode forbids it; SHM_ERR_INVALID for a number that is no
+ * descriptor; else as `shm_segment_open`.
+ *
+ * # Safety
+ * `fd` is not closed by another thread meanwhile; `options` is NULL or as `shm_segment_options_init` left it; `out` is NULL
+ * or writable.
+ */
+shm_status shm_segment_open_fd(int fd,
+                               const struct shm_segment_options *options,
+                               struct shm_segment **out);
+
+/**
+ * A new descriptor that leads to the segment, to be inherited or passed; the caller closes it. It is closed on `exec`
+ * unless that is changed. It is not an attachment. Of a read-only attachment it is read-only.
+ *
+ * Errors: SHM_ERR_LIMIT when there are no more descriptors; SHM_ERR_PERMISSION; SHM_ERR_SYSTEM.
+ *
+ * # Safety
+ * `segment` is NULL or a handle; `fd` is NULL or writable.
+ */
+shm_status shm_segment_fd(const struct shm_segment *segment, int *fd);
+
+/**
+ * Passes a descriptor of the segment through a Unix socket, with one byte, for `shm_segment_receive`.
+ *
+ * Outcomes: SHM_TIMEOUT when the socket does not wait, or not longer. Errors: as `shm_segment_fd`; SHM_ERR_INVALID for
+ * a number that is no descriptor; SHM_ERR_SYSTEM.
+ *
+ * # Safety
+ * `segment` is NULL or a handle; `socket` is not closed by another thread meanwhile.
+ */
+shm_status shm_segment_send(const struct shm_segment *segment, int socket);
+
+/**
+ * Attaches to a segment whose descriptor comes through a Unix socket. `options` as for `shm_segment_open`. The handle
+ * is closed with `shm_segment_close`.
+ *
+ * Outcomes: SHM_CLOSED when the other end is; SHM_TIMEOUT when the socket does not wait, or not longer. Errors:
+ * SHM_ERR_SYSTEM when something else comes; SHM_ERR_INVALID for a number that is no descriptor; else as
+ * `shm_segment_open_fd`.
+ *
+ * # Safety
+ * `socket` is not closed by another thread meanwhile; `options` is NULL or as `shm_segment_options_init` left it; `out` is
+ * NULL or writable.
+ */
+shm_status shm_segment_receive(int socket,
+                               const struct shm_segment_options *options,
+                               struct shm_segment **out);
 
 /**
  * Fills in the defaults.
@@ -2202,7 +2372,8 @@ shm_status shm_segment_create(const char *name,
                               struct shm_segment **out);
 
 /**
- * Attaches to the segment `name`. `options` may be NULL; only SHM_READ_ONLY, SHM_ANY_OWNER and `lock_timeout_ms` matter.
+ * Attaches to the segment `name`. `options` may be NULL; only SHM_READ_ONLY, SHM_ANY_OWNER, `lock_timeout_ms` and the
+ * wishes about memory matter.
  * The handle is closed with `shm_segment_close`.
  *
  * Errors: SHM_ERR_NOT_FOUND, also when everybody who was attached is dead; else as `shm_segment_create`.
@@ -2210,9 +2381,7 @@ shm_status shm_segment_create(const char *name,
  * # Safety
  * `name` is NULL or a string; `options` is NULL or as `shm_segment_options_init` left it; `out` is NULL or writable.
  */
-shm_status shm_segment_open(const char *name,
-                            const struct shm_segment_options *options,
-                            struct shm_segment **out);
+shm_status shm_segment_open(const char *name, const struct shm_segment_options *options, struct shm_segment **out);
 
 /**
  * Ends the handle. The attachment ends with the last structure opened through it; if it was the last living one, and the
@@ -2235,12 +2404,32 @@ shm_status shm_segment_close(struct shm_segment *segment);
 shm_status shm_segment_unlink(const char *name);
 
 /**
- * The segment's name, without a leading slash. Valid until the handle is closed.
+ * The segment's name, without a leading slash; of a segment in a file, its path. Valid until the handle is closed.
  *
  * # Safety
  * `segment` is NULL or a handle; `name` is NULL or writable.
  */
 shm_status shm_segment_name(const struct shm_segment *segment, const char **name);
+
+/**
+ * Which wishes about this attachment's memory could not be had: SHM_PREFAULT, SHM_LOCK_MEMORY, SHM_HUGE_PAGES and
+ * SHM_NUMA_NODE, or'ed; 0 when there was none or all were granted. Without them the segment works all the same. A
+ * forked child's own copy of the mapping is neither prefaulted nor locked.
+ *
+ * # Safety
+ * `segment` is NULL or a handle; `options` is NULL or writable.
+ */
+shm_status shm_segment_unavailable(const struct shm_segment *segment, uint32_t *options);
+
+/**
+ * Why one of them could not be had, in a sentence that is valid until the handle is closed.
+ *
+ * Errors: SHM_ERR_NOT_FOUND for an option that was granted, or not asked for.
+ *
+ * # Safety
+ * `segment` is NULL or a handle; `reason` is NULL or writable.
+ */
+shm_status shm_segment_unavailable_reason(const struct shm_segment *segment, uint32_t option, const char **reason);
 
 /**
  * How many attachments live, read-only ones not counted.
@@ -2424,6 +2613,16 @@ shm_status shm_table_wait(const struct shm_segment *segment,
 shm_status shm_table_next(const struct shm_segment *segment,
                           uint32_t *cursor,
                           struct shm_entry *out);
+
+/**
+ * Forgets that a structure was interrupted: you have looked at it, and it is as it should be.
+ *
+ * Errors: SHM_ERR_NOT_FOUND; SHM_ERR_INVALID; SHM_ERR_READ_ONLY; SHM_ERR_BUSY.
+ *
+ * # Safety
+ * `segment` is NULL or a handle; `name` is NULL or a string.
+ */
+shm_status shm_table_clear_interrupted(const struct shm_segment *segment, const char *name);
 
 /**
  * Takes the name of a structure away. Those who have it open keep it; its memory is free again when the last of them closes

@@ -1,7 +1,7 @@
 /// @file shmds.hpp
 /// The C++20 face of libshmds: data structures in shared memory, typed and owned. Header-only, over shmds.h.
 ///
-/// **Ownership.** `segment`, the structures (`span`, `array<T>`, `atomic<T>`, `queue<T>`, `pool<T>`, `ring<T>`), and the
+/// **Ownership.** `segment`, `descriptor`, the structures (`span`, `array<T>`, `atomic<T>`, `queue<T>`, `pool<T>`, `ring<T>`), and the
 /// slots, views, writings and readers they hand out are move-only owners: the destructor gives back what they hold. A moved-from or
 /// default-made owner is empty; using it throws `status::invalid`, destroying it is harmless. A structure keeps its
 /// segment's memory mapped, so the segment object may go first. Slots, views, writings, pointers, references and
@@ -27,6 +27,7 @@
 #include <cstdint>
 #include <cstring>
 #include <exception>
+#include <filesystem>
 #include <functional>
 #include <initializer_list>
 #include <iterator>
@@ -41,6 +42,8 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+#include <unistd.h>
 
 namespace shmds {
 
@@ -189,6 +192,10 @@ struct segment_options {
   std::optional<std::uint32_t> max_participants{};           ///< most attachments at once; 64
   std::optional<std::uint64_t> max_allocation{};             ///< most bytes of one structure; no limit
   std::optional<std::chrono::milliseconds> lock_timeout{};   ///< longest wait for the segment's lock; 5 s
+  bool prefault = false;                                     ///< have every page in our page table; see unavailable()
+  bool lock_memory = false;                                  ///< keep every page in memory; see unavailable()
+  bool huge_pages = false;                                   ///< huge pages of 2 MiB; see unavailable()
+  std::optional<std::int32_t> numa_node{};                   ///< have the memory on this node; see unavailable()
 };
 
 namespace detail {
@@ -197,10 +204,13 @@ inline shm_segment_options native(const segment_options& from) {
   shm_segment_options to;
   check(shm_segment_options_init(&to));
   to.flags = (from.exclusive ? SHM_EXCLUSIVE : 0u) | (from.read_only ? SHM_READ_ONLY : 0u) |
-             (from.persistent ? SHM_PERSISTENT : 0u) | (from.any_owner ? SHM_ANY_OWNER : 0u);
+             (from.persistent ? SHM_PERSISTENT : 0u) | (from.any_owner ? SHM_ANY_OWNER : 0u) |
+             (from.prefault ? SHM_PREFAULT : 0u) | (from.lock_memory ? SHM_LOCK_MEMORY : 0u) |
+             (from.huge_pages ? SHM_HUGE_PAGES : 0u);
   to.size = from.size;
   to.mode = from.mode.value_or(to.mode);
   to.group = from.group.value_or(to.group);
+  to.numa_node = from.numa_node.value_or(to.numa_node);
   to.table = from.table.shape;
   to.table_name_bytes = from.table.name_bytes;
   to.table_entries = from.table.entries;
@@ -218,6 +228,20 @@ inline shm_segment_options native(const segment_options& from) {
 using entry = shm_entry;                  ///< one named structure: kind, size, users, name
 using participant = shm_participant;      ///< one attachment: id, process, whether it lives
 using segment_stats = shm_segment_stats;  ///< room taken and free, entries, participants
+
+/// A wish about a segment's memory.
+enum class memory_option : std::uint32_t {
+  prefault = SHM_PREFAULT,
+  lock_memory = SHM_LOCK_MEMORY,
+  huge_pages = SHM_HUGE_PAGES,
+  numa_node = SHM_NUMA_NODE,
+};
+
+/// A wish that could not be had, and a sentence that says why.
+struct unavailable_option {
+  memory_option option;
+  std::string reason;
+};
 
 /// The structures of a segment, as an input range. What is created or removed while it is walked may be missed.
 /// Valid as long as the segment object it came from.
@@ -253,6 +277,28 @@ class entry_range : public std::ranges::view_interface<entry_range> {
   const shm_segment* segment_;
 };
 
+/// A file descriptor; the destructor closes it.
+class descriptor {
+ public:
+  descriptor() = default;
+  explicit descriptor(int fd) noexcept : fd_(fd) {}
+  descriptor(descriptor&& other) noexcept : fd_(other.release()) {}
+  descriptor& operator=(descriptor&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  /// The number; -1 if this is empty.
+  [[nodiscard]] int get() const noexcept { return fd_; }
+  /// The number, which is the caller's to close now.
+  [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_ = -1;
+};
+
 /// An attachment to a shared memory segment; the destructor detaches. Unless it is persistent, a segment is gone
 /// with the last attachment to it, closed or crashed. Any thread may use it at any time.
 class segment {
@@ -272,6 +318,54 @@ class segment {
     return detail::check_found(shm_segment_unlink(detail::c_name(name).c_str()));
   }
 
+  /// Creates a segment in a file on a disk, or attaches to the one that is there (unless `exclusive`). It is
+  /// persistent, and survives the machine's restart; what was written is on the disk after the next sync().
+  [[nodiscard]] static segment create_file(const std::filesystem::path& path, const segment_options& options) {
+    return make(shm_segment_create_file, path.native(), options);
+  }
+  /// Attaches to the segment in a file, whether or not anybody else is attached.
+  [[nodiscard]] static segment open_file(const std::filesystem::path& path, const segment_options& options = {}) {
+    return make(shm_segment_open_file, path.native(), options);
+  }
+  /// Removes the file; those attached keep what they have. False if there was no such file.
+  static bool unlink_file(const std::filesystem::path& path) {
+    return detail::check_found(shm_segment_unlink_file(detail::c_name(path.native()).c_str()));
+  }
+
+  /// Creates a segment that has no name: peers get a descriptor of it. Its length is sealed, so they need not be
+  /// trusted with it. The name is for people.
+  [[nodiscard]] static segment create_memfd(std::string_view name, const segment_options& options) {
+    return make(shm_segment_create_memfd, name, options);
+  }
+  /// Attaches to the segment that a descriptor leads to, which may be closed right after.
+  [[nodiscard]] static segment open_fd(int fd, const segment_options& options = {}) {
+    return made(options, [&](auto* native, auto* handle) { return shm_segment_open_fd(fd, native, handle); });
+  }
+  /// Attaches to a segment that somebody sends through a Unix socket. Nothing if the other end is closed, or a socket
+  /// that does not wait (any longer) has nothing.
+  [[nodiscard]] static std::optional<segment> receive(int socket, const segment_options& options = {}) {
+    auto received =
+        made(options, [&](auto* native, auto* handle) { return shm_segment_receive(socket, native, handle); });
+    if (!received) return {};
+    return received;
+  }
+  /// A new descriptor that leads to the segment, to be inherited or passed.
+  [[nodiscard]] descriptor fd() const {
+    int fd = -1;
+    detail::check(shm_segment_fd(native(), &fd));
+    return descriptor(fd);
+  }
+  /// Passes a descriptor of the segment through a Unix socket. False if the socket does not wait (any longer).
+  [[nodiscard]] bool send(int socket) const { return detail::check(shm_segment_send(native(), socket)) == status::ok; }
+
+  /// Returns when all of a segment in a file is on the disk as it is now.
+  void sync() const { detail::check(shm_segment_sync(native())); }
+  /// The same for some of its bytes: `segment.sync(std::as_bytes(std::span(values.data(), 100)))`.
+  void sync(std::span<const std::byte> bytes) const {
+    detail::check(shm_segment_sync_range(native(), bytes.data(), bytes.size()));
+  }
+
+  /// The name in shared memory, or the path.
   [[nodiscard]] std::string_view name() const {
     const char* text = nullptr;
     detail::check(shm_segment_name(native(), &text));
@@ -284,6 +378,20 @@ class segment {
     segment_stats stats{};
     detail::check(shm_segment_get_stats(native(), &stats));
     return stats;
+  }
+  /// What was asked for about this attachment's memory and could not be had. Without it the segment works all the same.
+  [[nodiscard]] std::vector<unavailable_option> unavailable() const {
+    std::uint32_t options = 0;
+    detail::check(shm_segment_unavailable(native(), &options));
+    std::vector<unavailable_option> all;
+    for (const auto option : {memory_option::prefault, memory_option::lock_memory, memory_option::huge_pages,
+                              memory_option::numa_node}) {
+      if ((options & static_cast<std::uint32_t>(option)) == 0) continue;
+      const char* reason = nullptr;
+      detail::check(shm_segment_unavailable_reason(native(), static_cast<std::uint32_t>(option), &reason));
+      all.push_back({option, reason});
+    }
+    return all;
   }
   /// Living attachments, this one included.
   [[nodiscard]] std::uint32_t count() const {
@@ -320,6 +428,18 @@ class segment {
     if (detail::check(shm_table_wait(native(), text.c_str(), limit.nanoseconds(), &found)) != status::ok) return {};
     return found;
   }
+  /// The structures in the middle of whose change somebody died, until clear_interrupted().
+  [[nodiscard]] std::vector<entry> interrupted() const {
+    std::vector<entry> all;
+    for (const auto& e : entries()) {
+      if (e.interrupted != 0) all.push_back(e);
+    }
+    return all;
+  }
+  /// Forgets that a structure was interrupted. False if there is none of that name.
+  bool clear_interrupted(std::string_view name) const {
+    return detail::check_found(shm_table_clear_interrupted(native(), detail::c_name(name).c_str()));
+  }
   /// Takes a structure's name away at once; its memory is free when its last user is gone. False if there was none.
   bool remove(std::string_view name) const {
     return detail::check_found(shm_table_remove(native(), detail::c_name(name).c_str()));
@@ -341,9 +461,14 @@ class segment {
     void operator()(shm_segment* s) const noexcept { shm_segment_close(s); }
   };
   static segment make(auto function, std::string_view name, const segment_options& options) {
+    const auto text = detail::c_name(name);
+    return made(options, [&](auto* native, auto* handle) { return function(text.c_str(), native, handle); });
+  }
+  /// Empty after an outcome that is neither success nor an error.
+  static segment made(const segment_options& options, auto function) {
     const auto native = detail::native(options);
     shm_segment* handle = nullptr;
-    detail::check(function(detail::c_name(name).c_str(), &native, &handle));
+    detail::check(function(&native, &handle));
     segment made;
     made.handle_.reset(handle);
     return made;

@@ -316,6 +316,12 @@ fn place(entry: &Entry, section: Region) -> Option<(NonNull<SeqLock>, NonNull<u8
     (aligned && entry.count > 0).then_some((lock, data, geometry))
 }
 
+/// Whether a dead writer left in the middle.
+pub(crate) fn is_unfinished(entry: &Entry, section: Region, dead: u32) -> bool {
+    // SAFETY: checked in `place`; atomics only.
+    place(entry, section).is_some_and(|(lock, ..)| unsafe { lock.as_ref() }.is_unfinished_by(dead))
+}
+
 /// Makes a dead writer leave.
 pub(crate) fn reclaim(entry: &Entry, section: Region, dead: u32) -> bool {
     if let Some((lock, ..)) = place(entry, section) {

@@ -5,6 +5,17 @@
 use crate::segment::{Entry, Kind, Region};
 use crate::{array, pool, queue, ring};
 
+/// Whether `dead` left a structure in the middle of a change. Asked before it is reclaimed.
+pub(crate) fn is_unfinished(entry: &Entry, section: Region, dead: u32) -> bool {
+    match entry.kind {
+        Kind::Array => array::is_unfinished(entry, section, dead),
+        Kind::Pool => pool::is_unfinished(entry, section, dead),
+        Kind::Queue => queue::is_unfinished(entry, section, dead),
+        Kind::Ring => ring::is_unfinished(entry, section, dead),
+        _ => false,
+    }
+}
+
 /// Gives back whatever `dead` owned in a section. Can be done twice without harm, and beside living users. False when
 /// this version of the library does not know how, so that the participant must not be forgotten yet.
 pub(crate) fn reclaim(entry: &Entry, section: Region, dead: u32) -> bool {

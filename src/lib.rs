@@ -81,7 +81,9 @@ pub use queue::{Claim, Peek, Queue, QueueOptions, QueueStats};
 #[cfg(not(loom))]
 pub use ring::{Ring, RingOptions, RingReader, RingStats};
 #[cfg(not(loom))]
-pub use segment::{Entry, Kind, Participant, Segment, SegmentOptions, SegmentStats, TableShape};
+pub use segment::{
+    Entry, Kind, MemoryOption, Participant, Segment, SegmentOptions, SegmentStats, TableShape, Unavailable,
+};
 #[cfg(not(loom))]
 pub use span::Span;
 

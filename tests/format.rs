@@ -1,6 +1,7 @@
 //! The bytes of a real segment are those of docs/FORMAT.md.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 
 use std::sync::atomic::Ordering;
 
@@ -98,6 +99,31 @@ fn entries_and_index_are_where_the_format_says() {
     let bytes = Bytes::of(&name);
     assert_eq!(bytes.wide(ENTRIES), 1 << 32 | 4 << 8);
     assert_eq!((bytes.wide(slot), bytes.narrow(136), bytes.narrow(140)), (0, 2, 2));
+}
+
+#[test]
+fn a_segment_in_a_file_notes_the_machines_run_and_its_death_marks() {
+    let path = std::env::temp_dir().join(format!("shmds-format-file-{}", std::process::id()));
+    let options = SegmentOptions::new().size(1 << 20).table(TABLE).max_participants(70);
+    let segment = Segment::create_file(&path, &options).unwrap();
+    let queue = Queue::<u64>::create(&segment, "q", &QueueOptions::new(4)).unwrap();
+    let file = fs::File::options().read(true).write(true).open(&path).unwrap();
+    Segment::unlink_file(&path).unwrap();
+    let read = || {
+        let mut bytes = vec![0; 1 << 20];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        Bytes(bytes)
+    };
+    let boot = fs::read("/proc/sys/kernel/random/boot_id").unwrap();
+    assert_eq!((read().wide(160), read().narrow(28), read().narrow(ENTRIES + 68)), (fnv1a(&boot), 1, 0));
+    // As if participant 2, whom nobody knows, were dead in the middle of writing a slot.
+    for (offset, value) in [(PARTICIPANTS + 64, 1_u64), (ENTRIES + 152, 3), (DATA + 512, 1 << 16 | 2)] {
+        file.write_all_at(&value.to_le_bytes(), offset as u64).unwrap();
+    }
+    assert_eq!((segment.reap().unwrap(), read().narrow(ENTRIES + 68)), (1, 1));
+    segment.clear_interrupted("q").unwrap();
+    assert_eq!(read().narrow(ENTRIES + 68), 0);
+    drop(queue);
 }
 
 #[test]

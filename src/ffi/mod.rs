@@ -15,6 +15,7 @@
 
 mod array;
 mod atomic;
+mod backend;
 mod pool;
 mod queue;
 mod ring;
@@ -23,8 +24,11 @@ mod span;
 mod status;
 mod table;
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::ptr::NonNull;
 use std::time::Duration;
 
@@ -43,6 +47,14 @@ pub const SHM_READ_ONLY: u32 = 0x0002;
 pub const SHM_PERSISTENT: u32 = 0x0004;
 /// Segment: attach although it belongs to a user who is neither us nor root. Only for users you trust.
 pub const SHM_ANY_OWNER: u32 = 0x0008;
+/// Segment: have every page in this process's page table before creating or opening returns.
+pub const SHM_PREFAULT: u32 = 0x0010;
+/// Segment: keep every page in memory while this process is attached.
+pub const SHM_LOCK_MEMORY: u32 = 0x0020;
+/// Segment: have the memory in huge pages of 2 MiB, but for a rest at its end.
+pub const SHM_HUGE_PAGES: u32 = 0x0040;
+/// In `shm_segment_unavailable`: the NUMA node. Asked for by `numa_node`, not by this flag.
+pub const SHM_NUMA_NODE: u32 = 0x0080;
 /// Queue: one producer and one consumer at a time, and several times faster.
 pub const SHM_SPSC: u32 = 0x0100;
 /// Bytes of a name's buffer: the longest name and a NUL.
@@ -114,6 +126,30 @@ unsafe fn need_text<'a>(text: *const c_char, name: &str) -> Result<&'a str> {
     }
     // SAFETY: the caller's promise.
     unsafe { CStr::from_ptr(text) }.to_str().map_err(|error| fail!(Invalid, "{name} is not UTF-8: {error}"))
+}
+
+/// A path that must be there. Its bytes are the file system's business.
+///
+/// # Safety
+/// `path` is NULL or a NUL-terminated string that outlives the result.
+unsafe fn need_path<'a>(path: *const c_char) -> Result<&'a Path> {
+    if path.is_null() {
+        return Err(null("path"));
+    }
+    // SAFETY: the caller's promise.
+    Ok(Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(path) }.to_bytes())))
+}
+
+/// A descriptor that may be one.
+///
+/// # Safety
+/// Whatever the number leads to is not closed while the result is used.
+unsafe fn need_fd<'a>(fd: c_int, name: &str) -> Result<BorrowedFd<'a>> {
+    if fd < 0 {
+        return Err(fail!(Invalid, "{name} is {fd}, which is no descriptor"));
+    }
+    // SAFETY: not −1, and the caller's promise; one that is not open is refused by the kernel.
+    Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
 fn timeout(nanos: u64) -> Duration {

@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use super::status::shm_status;
 use super::{
-    SHM_ANY_OWNER, SHM_EXCLUSIVE, SHM_PERSISTENT, SHM_READ_ONLY, Sized32, guard, need, need_options, need_out,
-    need_text, only_flags,
+    SHM_ANY_OWNER, SHM_EXCLUSIVE, SHM_HUGE_PAGES, SHM_LOCK_MEMORY, SHM_NUMA_NODE, SHM_PERSISTENT, SHM_PREFAULT,
+    SHM_READ_ONLY, Sized32, guard, need, need_options, need_out, need_text, only_flags,
 };
 use crate::error::{Result, Status, fail};
-use crate::segment::{Segment, SegmentOptions, TableShape};
+use crate::segment::{MemoryOption, Segment, SegmentOptions, TableShape, Wishes};
 
 /// An attachment to a segment of shared memory. May be used from any thread. After `fork`, the child's copy is an
 /// attachment of its own.
 pub struct shm_segment {
     pub(super) segment: Segment,
     name: CString,
+    /// Flag and sentence of every wish about memory that was not granted.
+    unavailable: Vec<(u32, CString)>,
 }
 
 /// How many structures a segment may have, and how long their names may be.
@@ -40,7 +42,8 @@ pub enum shm_table_shape {
 pub struct shm_segment_options {
     /// Bytes of this struct; set by `shm_segment_options_init`.
     pub struct_size: u32,
-    /// SHM_EXCLUSIVE, SHM_READ_ONLY (open only), SHM_PERSISTENT, SHM_ANY_OWNER.
+    /// SHM_EXCLUSIVE, SHM_READ_ONLY (open only), SHM_PERSISTENT, SHM_ANY_OWNER; SHM_PREFAULT, SHM_LOCK_MEMORY and
+    /// SHM_HUGE_PAGES, which are wishes: `shm_segment_unavailable` says which could not be had.
     pub flags: u32,
     /// Bytes of the whole segment, rounded up to pages. `shm_segment_size` computes it.
     pub size: u64,
@@ -60,6 +63,10 @@ pub struct shm_segment_options {
     pub max_participants: u32,
     /// The longest wait for the segment's lock, in milliseconds. Default 5000.
     pub lock_timeout_ms: u32,
+    /// The NUMA node to have the memory on, or -1 (default): any. A wish, as SHM_PREFAULT is.
+    pub numa_node: i32,
+    /// Zero, for later.
+    pub reserved: u32,
 }
 
 // SAFETY: repr(C), plain, begins with its size.
@@ -81,13 +88,25 @@ unsafe impl Sized32 for shm_segment_options {
             max_allocation: defaults.max_allocation,
             max_participants: defaults.max_participants,
             lock_timeout_ms: defaults.lock_timeout.as_millis() as u32,
+            numa_node: -1,
+            reserved: 0,
         }
     }
 }
 
 impl shm_segment_options {
-    fn translate(&self) -> Result<SegmentOptions> {
-        only_flags(self.flags, SHM_EXCLUSIVE | SHM_READ_ONLY | SHM_PERSISTENT | SHM_ANY_OWNER, "segments")?;
+    pub(super) fn translate(&self) -> Result<SegmentOptions> {
+        let wishes = SHM_PREFAULT | SHM_LOCK_MEMORY | SHM_HUGE_PAGES;
+        let known = SHM_EXCLUSIVE | SHM_READ_ONLY | SHM_PERSISTENT | SHM_ANY_OWNER | wishes;
+        only_flags(self.flags, known, "segments")?;
+        let flag = |flag| self.flags & flag != 0;
+        if self.reserved != 0 {
+            return Err(fail!(Invalid, "the reserved field of the segment's options is {}, not 0", self.reserved));
+        }
+        let node = match self.numa_node {
+            -1 => None,
+            node => Some(u32::try_from(node).map_err(|_| fail!(Invalid, "there can be no NUMA node {node}"))?),
+        };
         let group = match self.group {
             -1 => None,
             gid => Some(u32::try_from(gid).map_err(|_| fail!(Invalid, "there can be no group {gid}"))?),
@@ -111,10 +130,16 @@ impl shm_segment_options {
             max_participants: self.max_participants,
             max_allocation: self.max_allocation,
             lock_timeout: Duration::from_millis(self.lock_timeout_ms.into()),
-            exclusive: self.flags & SHM_EXCLUSIVE != 0,
-            read_only: self.flags & SHM_READ_ONLY != 0,
-            persistent: self.flags & SHM_PERSISTENT != 0,
-            any_owner: self.flags & SHM_ANY_OWNER != 0,
+            exclusive: flag(SHM_EXCLUSIVE),
+            read_only: flag(SHM_READ_ONLY),
+            persistent: flag(SHM_PERSISTENT),
+            any_owner: flag(SHM_ANY_OWNER),
+            memory: Wishes {
+                prefault: flag(SHM_PREFAULT),
+                lock: flag(SHM_LOCK_MEMORY),
+                huge: flag(SHM_HUGE_PAGES),
+                node,
+            },
         })
     }
 }
@@ -183,11 +208,34 @@ pub unsafe extern "C" fn shm_segment_options_init(options: *mut shm_segment_opti
     })
 }
 
-fn give(segment: Segment, out: *mut *mut shm_segment) -> Result<Status> {
+fn flag_of(option: MemoryOption) -> u32 {
+    match option {
+        MemoryOption::Prefault => SHM_PREFAULT,
+        MemoryOption::LockMemory => SHM_LOCK_MEMORY,
+        MemoryOption::HugePages => SHM_HUGE_PAGES,
+        MemoryOption::NumaNode => SHM_NUMA_NODE,
+    }
+}
+
+pub(super) fn give(segment: Segment, out: *mut *mut shm_segment) -> Result<Status> {
     let name = CString::new(segment.name()).unwrap_or_default();
+    let sentence = |reason: &str| CString::new(reason).unwrap_or_default();
+    let unavailable = segment.unavailable().iter().map(|one| (flag_of(one.option), sentence(&one.reason))).collect();
     // SAFETY: the caller checked that `out` is not NULL, and its own caller promised that it is writable.
-    unsafe { out.write(Box::into_raw(Box::new(shm_segment { segment, name }))) };
+    unsafe { out.write(Box::into_raw(Box::new(shm_segment { segment, name, unavailable }))) };
     Ok(Status::Ok)
+}
+
+/// The caller's options, or the defaults for NULL.
+///
+/// # Safety
+/// As for [`need_options`].
+pub(super) unsafe fn options_or_defaults(options: *const shm_segment_options) -> Result<SegmentOptions> {
+    if options.is_null() {
+        return Ok(SegmentOptions::new());
+    }
+    // SAFETY: the caller's promise.
+    unsafe { need_options(options) }?.translate()
 }
 
 /// The short way: with a size, creates the segment `name` or attaches to it, whatever its table; with size 0, attaches only.
@@ -232,7 +280,8 @@ pub unsafe extern "C" fn shm_segment_create(
     })
 }
 
-/// Attaches to the segment `name`. `options` may be NULL; only SHM_READ_ONLY, SHM_ANY_OWNER and `lock_timeout_ms` matter.
+/// Attaches to the segment `name`. `options` may be NULL; only SHM_READ_ONLY, SHM_ANY_OWNER, `lock_timeout_ms` and the
+/// wishes about memory matter.
 /// The handle is closed with `shm_segment_close`.
 ///
 /// Errors: SHM_ERR_NOT_FOUND, also when everybody who was attached is dead; else as `shm_segment_create`.
@@ -249,12 +298,8 @@ pub unsafe extern "C" fn shm_segment_open(
         let out = need_out(out, "out")?;
         // SAFETY: the caller's promises.
         let name = unsafe { need_text(name, "name") }?;
-        let options = if options.is_null() {
-            SegmentOptions::new()
-        } else {
-            // SAFETY: the caller's promise.
-            unsafe { need_options(options) }?.translate()?
-        };
+        // SAFETY: the caller's promise.
+        let options = unsafe { options_or_defaults(options) }?;
         give(Segment::open(name, &options)?, out)
     })
 }
@@ -290,7 +335,7 @@ pub unsafe extern "C" fn shm_segment_unlink(name: *const c_char) -> shm_status {
     })
 }
 
-/// The segment's name, without a leading slash. Valid until the handle is closed.
+/// The segment's name, without a leading slash; of a segment in a file, its path. Valid until the handle is closed.
 ///
 /// # Safety
 /// `segment` is NULL or a handle; `name` is NULL or writable.
@@ -300,6 +345,45 @@ pub unsafe extern "C" fn shm_segment_name(segment: Option<&shm_segment>, name: *
         let (segment, name) = (need(segment, "segment")?, need_out(name, "name")?);
         // SAFETY: not NULL, and the caller's promise.
         unsafe { name.write(segment.name.as_ptr()) };
+        Ok(Status::Ok)
+    })
+}
+
+/// Which wishes about this attachment's memory could not be had: SHM_PREFAULT, SHM_LOCK_MEMORY, SHM_HUGE_PAGES and
+/// SHM_NUMA_NODE, or'ed; 0 when there was none or all were granted. Without them the segment works all the same. A
+/// forked child's own copy of the mapping is neither prefaulted nor locked.
+///
+/// # Safety
+/// `segment` is NULL or a handle; `options` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_segment_unavailable(segment: Option<&shm_segment>, options: *mut u32) -> shm_status {
+    guard(|| {
+        let (segment, options) = (need(segment, "segment")?, need_out(options, "options")?);
+        // SAFETY: not NULL, and the caller's promise.
+        unsafe { options.write(segment.unavailable.iter().fold(0, |all, (option, _)| all | option)) };
+        Ok(Status::Ok)
+    })
+}
+
+/// Why one of them could not be had, in a sentence that is valid until the handle is closed.
+///
+/// Errors: SHM_ERR_NOT_FOUND for an option that was granted, or not asked for.
+///
+/// # Safety
+/// `segment` is NULL or a handle; `reason` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_segment_unavailable_reason(
+    segment: Option<&shm_segment>,
+    option: u32,
+    reason: *mut *const c_char,
+) -> shm_status {
+    guard(|| {
+        let (segment, reason) = (need(segment, "segment")?, need_out(reason, "reason")?);
+        let Some((_, sentence)) = segment.unavailable.iter().find(|(unavailable, _)| *unavailable == option) else {
+            return Err(fail!(NotFound, "option {option:#x} is not among those that could not be had"));
+        };
+        // SAFETY: not NULL, and the caller's promise.
+        unsafe { reason.write(sentence.as_ptr()) };
         Ok(Status::Ok)
     })
 }
@@ -422,12 +506,8 @@ pub unsafe extern "C" fn shm_segment_size(
 ) -> shm_status {
     guard(|| {
         let size = need_out(size, "size")?;
-        let options = if options.is_null() {
-            SegmentOptions::new()
-        } else {
-            // SAFETY: the caller's promise.
-            unsafe { need_options(options) }?.translate()?
-        };
+        // SAFETY: the caller's promise.
+        let options = unsafe { options_or_defaults(options) }?;
         // SAFETY: not NULL, and the caller's promise.
         unsafe { size.write(options.size_for(sections_bytes)?) };
         Ok(Status::Ok)

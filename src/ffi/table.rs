@@ -55,6 +55,12 @@ pub struct shm_entry {
     pub count: u64,
     /// The creator's own mark for the element type; 0 when there is none.
     pub type_tag: u64,
+    /// 1 when somebody died in the middle of a change of it, until `shm_table_clear_interrupted`: of an array, a writing is
+    /// unfinished; of a queue, the elements the dead were enqueueing or dequeueing are lost; of a pool, their objects were
+    /// given back. After a crash of the machine, 1 for all that was open in a segment in a file.
+    pub interrupted: u32,
+    /// Zero, for later.
+    pub reserved: u32,
     /// Its name, NUL-terminated.
     pub name: [c_char; SHM_NAME_CAPACITY],
 }
@@ -92,6 +98,8 @@ impl From<Entry> for shm_entry {
             users: entry.users,
             count: entry.count,
             type_tag: entry.type_tag,
+            interrupted: entry.interrupted.into(),
+            reserved: 0,
             name: put_text(&entry.name),
         }
     }
@@ -172,6 +180,21 @@ pub unsafe extern "C" fn shm_table_next(
             cursor.write(next);
             out.write(found.into());
         }
+        Ok(Status::Ok)
+    })
+}
+
+/// Forgets that a structure was interrupted: you have looked at it, and it is as it should be.
+///
+/// Errors: SHM_ERR_NOT_FOUND; SHM_ERR_INVALID; SHM_ERR_READ_ONLY; SHM_ERR_BUSY.
+///
+/// # Safety
+/// `segment` is NULL or a handle; `name` is NULL or a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_table_clear_interrupted(segment: Option<&shm_segment>, name: *const c_char) -> shm_status {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        need(segment, "segment")?.segment.clear_interrupted(unsafe { need_text(name, "name") }?)?;
         Ok(Status::Ok)
     })
 }

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `object` | shared-memory objects: unnamed build, reserve, link, open, unlink |
 //! | `mapping` | mapping an object into the address space |
+//! | `memory` | wishes about the pages behind a mapping |
+//! | `socket` | passing descriptors |
 //! | `lock` | open-file-description locks, which the kernel drops when their holder dies |
 //! | `futex` | sleeping on a 32-bit word, across processes |
 //! | `barrier` | membarrier: a fence on every other processor, paid by the caller alone |
@@ -20,8 +22,12 @@ pub(crate) mod lock;
 #[cfg(not(loom))]
 pub(crate) mod mapping;
 #[cfg(not(loom))]
+pub(crate) mod memory;
+#[cfg(not(loom))]
 pub(crate) mod object;
 pub(crate) mod process;
+#[cfg(not(loom))]
+pub(crate) mod socket;
 
 /// Turns the C convention (−1 and errno) into a result.
 #[cfg(not(loom))]

@@ -1,4 +1,4 @@
-//! Shared-memory objects: files of a memory file system.
+//! Shared-memory objects: files, of a memory file system for the most part.
 //!
 //! An object is built without a name (`O_TMPFILE`), filled, and only then linked to its name, so that nobody ever sees
 //! one half-built. Where unnamed files or `/proc` are missing it gets a temporary name instead.
@@ -6,11 +6,13 @@
 use std::ffi::CString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::lock::{self, Bytes, Mode};
+use super::mapping::HUGE_PAGE;
+use super::memory::is_made_of_huge_pages;
 use super::{check, process};
 
 /// Where POSIX shared-memory objects live on Linux.
@@ -84,32 +86,36 @@ pub(crate) enum Build {
 
 impl Unlinked {
     /// A new object of `size` bytes, every page of which is reserved, with exactly these permission bits and group.
-    pub(crate) fn new(size: u64, mode: u32, group: Option<u32>, build: Build) -> io::Result<Self> {
-        let object = Self::open(build)?;
-        // mkstemp-like creation is subject to umask; the mode asked for is exact.
-        if let Some(group) = group {
-            // SAFETY: a valid descriptor; −1 leaves the owner alone.
-            check(unsafe { libc::fchown(object.file.as_raw_fd(), u32::MAX, group) })?;
-        }
-        object.file.set_permissions(fs::Permissions::from_mode(mode))?;
-        reserve(&object.file, size)?;
+    pub(crate) fn new(directory: &Path, size: u64, mode: u32, group: Option<u32>, build: Build) -> io::Result<Self> {
+        let object = Self::open(directory, build)?;
+        object.prepare(size, mode, group)?;
         Ok(object)
     }
 
-    fn open(build: Build) -> io::Result<Self> {
+    fn prepare(&self, size: u64, mode: u32, group: Option<u32>) -> io::Result<()> {
+        // mkstemp-like creation is subject to umask; the mode asked for is exact.
+        if let Some(group) = group {
+            // SAFETY: a valid descriptor; −1 leaves the owner alone.
+            check(unsafe { libc::fchown(self.file.as_raw_fd(), u32::MAX, group) })?;
+        }
+        self.file.set_permissions(fs::Permissions::from_mode(mode))?;
+        reserve(&self.file, size)
+    }
+
+    fn open(directory: &Path, build: Build) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).mode(0o600);
         if build == Build::Best && Path::new("/proc/self/fd").exists() {
-            match options.clone().custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC).open(DIRECTORY) {
+            match options.clone().custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC).open(directory) {
                 Ok(file) => return Ok(Self { file, temporary: None }),
                 // The codes a file system without O_TMPFILE answers with.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)) => {}
                 Err(error) => return Err(error),
             }
         }
-        remove_dead_temporaries();
+        remove_dead_temporaries(directory);
         for _ in 0..100 {
-            let path = Path::new(DIRECTORY).join(format!("{TEMPORARY_PREFIX}{}-{}", process::pid(), process::now()));
+            let path = directory.join(format!("{TEMPORARY_PREFIX}{}-{}", process::pid(), process::now()));
             let file = options.clone().create_new(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(&path)?;
             let object = Self { file, temporary: Some(Temporary(path)) };
             let locked = lock::try_lock(object.file.as_fd(), BUILDER, Mode::Exclusive)?;
@@ -121,13 +127,42 @@ impl Unlinked {
         Err(io::Error::from_raw_os_error(libc::EAGAIN))
     }
 
+    /// A new object without a name, and without a file system: all of its memory reserved, and its length sealed. In
+    /// huge pages if `huge` and there are enough reserved ones; its length is then rounded up to them.
+    pub(crate) fn memfd(label: &str, size: u64, mode: u32, group: Option<u32>, huge: bool) -> io::Result<Self> {
+        let whole = size.checked_next_multiple_of(HUGE_PAGE as u64).filter(|_| huge);
+        if let Some(size) = whole
+            && let Ok(object) = Self::memfd_of(label, size, mode, group, libc::MFD_HUGETLB | libc::MFD_HUGE_2MB)
+        {
+            return Ok(object);
+        }
+        Self::memfd_of(label, size, mode, group, 0)
+    }
+
+    fn memfd_of(label: &str, size: u64, mode: u32, group: Option<u32>, pages: libc::c_uint) -> io::Result<Self> {
+        let label = c_path(Path::new(label))?;
+        let create = |flags| {
+            // SAFETY: a NUL-terminated string.
+            check(unsafe { libc::memfd_create(label.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | flags) })
+        };
+        // Some machines allow only objects that can never be executed; older ones do not know the flag.
+        let inert = if mode & 0o111 == 0 { libc::MFD_NOEXEC_SEAL } else { 0 };
+        let descriptor = create(pages | inert).or_else(|_| create(pages))?;
+        // SAFETY: just made, and nobody else's.
+        let object = Self { file: unsafe { File::from_raw_fd(descriptor) }, temporary: None };
+        object.prepare(size, mode, group)?;
+        // SAFETY: a valid descriptor.
+        check(unsafe { libc::fcntl(descriptor, libc::F_ADD_SEALS, SHRINK | GROW | libc::F_SEAL_SEAL) })?;
+        Ok(object)
+    }
+
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
     /// Another description of the object, as [`reopen`] makes.
     pub(crate) fn reopen(&self) -> io::Result<File> {
-        reopen(&self.file, self.temporary.as_ref().map_or(Path::new(""), |temporary| &temporary.0), false)
+        reopen(&self.file, self.temporary.as_ref().map(|temporary| temporary.0.as_path()), false)
     }
 
     /// Gives the object its name. `AlreadyExists` when the name is taken; the object is then gone.
@@ -149,8 +184,8 @@ impl Unlinked {
 const BUILDER: Bytes = Bytes { start: 1 << 20, len: 1 };
 
 /// Removes temporary objects whose builder is dead. Best effort: what cannot be opened is not ours to judge.
-fn remove_dead_temporaries() {
-    let Ok(entries) = fs::read_dir(DIRECTORY) else { return };
+fn remove_dead_temporaries(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         if !entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
             continue;
@@ -165,7 +200,9 @@ fn remove_dead_temporaries() {
 /// Reserves every page now: a full file system is an error here and never a SIGBUS at some later store.
 fn reserve(file: &File, size: u64) -> io::Result<()> {
     let length = libc::off_t::try_from(size).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
-    if let Some(free) = free_bytes(file)
+    // Huge pages are reserved or not; asking for too many harms nobody.
+    let free = if is_made_of_huge_pages(file.as_fd()) { None } else { free_bytes(file).or_else(available_memory) };
+    if let Some(free) = free
         && size > free
     {
         // Asked first, because reserving until it fails would push the machine into memory pressure.
@@ -192,9 +229,49 @@ fn free_bytes(file: &File) -> Option<u64> {
     (info.f_blocks != 0).then(|| info.f_bavail.saturating_mul(info.f_frsize))
 }
 
-/// How much room the shared-memory file system has left, where it says.
-pub(crate) fn free_space() -> Option<u64> {
-    free_bytes(&File::open(DIRECTORY).ok()?)
+/// How much memory could still be had, where nothing else is a limit.
+fn available_memory() -> Option<u64> {
+    let info = fs::read_to_string("/proc/meminfo").ok()?;
+    let kilobytes = |key: &str| -> Option<u64> {
+        let line = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+        line.trim().strip_suffix(" kB")?.parse().ok()
+    };
+    Some((kilobytes("MemAvailable")? + kilobytes("SwapFree").unwrap_or(0)) << 10)
+}
+
+/// How much room a directory's file system has left, where it says.
+pub(crate) fn free_space(directory: &Path) -> Option<u64> {
+    free_bytes(&File::open(directory).ok()?)
+}
+
+/// Has the name of a file survive the machine. Best effort: who may make names there may still not be allowed to read
+/// it.
+pub(crate) fn sync_directory(of: Option<&Path>) {
+    let Some(directory) = of.and_then(Path::parent) else { return };
+    let _ = File::open(directory).and_then(|directory| directory.sync_all());
+}
+
+/// The seals that keep an object's length as it is.
+pub(crate) const SHRINK: libc::c_int = libc::F_SEAL_SHRINK;
+pub(crate) const GROW: libc::c_int = libc::F_SEAL_GROW;
+
+/// The seals on an object; `None` where there can be none, as on a disk.
+pub(crate) fn seals(file: &File) -> Option<libc::c_int> {
+    // SAFETY: a valid descriptor.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) }).ok()
+}
+
+/// The longest label of an object without a name.
+pub(crate) const LONGEST_LABEL: usize = 249;
+
+/// What people may call an object: the label it was made with, or its path.
+pub(crate) fn label(file: &File) -> String {
+    let number = file.as_raw_fd();
+    let path = fs::read_link(format!("/proc/self/fd/{number}"))
+        .map_or_else(|_| format!("descriptor {number}"), |path| path.display().to_string());
+    let path = path.strip_suffix(" (deleted)").unwrap_or(&path);
+    let in_memory = path.strip_prefix("/memfd:").or_else(|| path.strip_prefix(DIRECTORY)?.strip_prefix('/'));
+    in_memory.unwrap_or(path).to_owned()
 }
 
 /// Removes a name. True when it was there.
@@ -207,7 +284,7 @@ pub(crate) fn unlink(path: &Path) -> io::Result<bool> {
 }
 
 /// Another open file description of the same object, which holds no locks.
-pub(crate) fn reopen(file: &File, path: &Path, read_only: bool) -> io::Result<File> {
+pub(crate) fn reopen(file: &File, path: Option<&Path>, read_only: bool) -> io::Result<File> {
     let identity = Identity::of(&file.metadata()?);
     let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
     let fresh = OpenOptions::new()
@@ -215,7 +292,7 @@ pub(crate) fn reopen(file: &File, path: &Path, read_only: bool) -> io::Result<Fi
         .write(!read_only)
         .custom_flags(libc::O_CLOEXEC)
         .open(by_descriptor)
-        .or_else(|_| open(path, read_only))?;
+        .or_else(|error| path.map_or(Err(error), |path| open(path, read_only)))?;
     if Identity::of(&fresh.metadata()?) != identity {
         return Err(io::Error::from_raw_os_error(libc::ESTALE));
     }
@@ -256,7 +333,7 @@ mod tests {
     fn both_ways_of_building_give_the_same_object() {
         for build in [Build::Best, Build::Temporary] {
             let path = unique(&format!("{build:?}"));
-            let object = Unlinked::new(8192, 0o640, None, build).unwrap();
+            let object = Unlinked::new(Path::new(DIRECTORY), 8192, 0o640, None, build).unwrap();
             assert_eq!(Identity::at(&path).unwrap(), None);
             let file = object.reopen().unwrap();
             object.link(&path).unwrap();
@@ -264,7 +341,7 @@ mod tests {
             assert_eq!((metadata.len(), metadata.mode() & 0o7777, metadata.nlink()), (8192, 0o640, 1), "{build:?}");
             assert_eq!(Identity::at(&path).unwrap(), Some(Identity::of(&metadata)));
 
-            let second = Unlinked::new(4096, 0o600, None, build).unwrap();
+            let second = Unlinked::new(Path::new(DIRECTORY), 4096, 0o600, None, build).unwrap();
             assert_eq!(second.link(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
             assert!(unlink(&path).unwrap());
             assert!(!unlink(&path).unwrap());
@@ -276,8 +353,8 @@ mod tests {
     fn dead_builders_leave_nothing_and_living_ones_keep_theirs() {
         let dead = Path::new(DIRECTORY).join(format!("{TEMPORARY_PREFIX}0-{}", process::now()));
         File::create(&dead).unwrap();
-        let living = Unlinked::new(4096, 0o600, None, Build::Temporary).unwrap();
-        let other = Unlinked::new(4096, 0o600, None, Build::Temporary).unwrap();
+        let living = Unlinked::new(Path::new(DIRECTORY), 4096, 0o600, None, Build::Temporary).unwrap();
+        let other = Unlinked::new(Path::new(DIRECTORY), 4096, 0o600, None, Build::Temporary).unwrap();
         assert!(!dead.exists());
         let path = unique("living");
         living.link(&path).unwrap();
@@ -289,7 +366,9 @@ mod tests {
     fn more_than_there_is_room_for_is_refused_before_anything_is_taken() {
         // Not a little more than is free: somebody may give it back meanwhile, and then it would all be taken.
         for size in [1 << 50, i64::MAX as u64] {
-            let Err(error) = Unlinked::new(size, 0o600, None, Build::Best) else { panic!("{size}") };
+            let Err(error) = Unlinked::new(Path::new(DIRECTORY), size, 0o600, None, Build::Best) else {
+                panic!("{size}")
+            };
             assert!(matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EFBIG)), "{error}");
         }
     }

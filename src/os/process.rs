@@ -43,6 +43,11 @@ mod real {
         usize::try_from(size).unwrap_or(4096)
     }
 
+    /// What tells this run of the machine from others.
+    pub(crate) fn boot_id() -> Option<Vec<u8>> {
+        std::fs::read("/proc/sys/kernel/random/boot_id").ok()
+    }
+
     pub(crate) fn sleep(duration: Duration) {
         std::thread::sleep(duration);
     }

@@ -16,7 +16,7 @@ mod typed;
 #[cfg(not(loom))]
 pub use raw::PoolStats;
 #[cfg(not(loom))]
-pub(crate) use raw::{PoolShape, RawPool, reclaim};
+pub(crate) use raw::{PoolShape, RawPool, is_unfinished, reclaim};
 pub use slots::Handle;
 #[cfg(not(loom))]
 pub use typed::Pool;

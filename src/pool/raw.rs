@@ -246,6 +246,11 @@ fn place(entry: &Entry, section: Region) -> Option<Slots> {
     if aligned { Slots::new(section, geometry) } else { None }
 }
 
+/// Whether `dead` owned objects.
+pub(crate) fn is_unfinished(entry: &Entry, section: Region, dead: u32) -> bool {
+    place(entry, section).is_some_and(|slots| slots.is_owner(dead))
+}
+
 /// Gives back the objects of `dead`.
 pub(crate) fn reclaim(entry: &Entry, section: Region, dead: u32) -> bool {
     if let Some(slots) = place(entry, section) {

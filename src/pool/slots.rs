@@ -333,6 +333,14 @@ impl Slots {
         (0..self.geometry.capacity).filter(free).count() as u64
     }
 
+    /// Whether any object is a participant's.
+    pub(crate) fn is_owner(&self, participant: u32) -> bool {
+        (0..self.geometry.capacity).any(|index| {
+            let state = self.state(index).load(Ordering::Acquire);
+            phase(state) == OWNED && owner(state) == participant
+        })
+    }
+
     /// Gives back every object of `dead`, and every hint it did not come to give.
     pub(crate) fn reclaim(&self, dead: u32) {
         for index in 0..self.geometry.capacity {

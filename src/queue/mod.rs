@@ -25,7 +25,7 @@ pub use layout::Mode;
 #[cfg(not(loom))]
 pub use raw::QueueStats;
 #[cfg(not(loom))]
-pub(crate) use raw::{QueueShape, RawQueue, reclaim};
+pub(crate) use raw::{QueueShape, RawQueue, is_unfinished, reclaim};
 #[cfg(not(loom))]
 pub use typed::{Claim, Peek, Queue, QueueOptions};
 

@@ -344,6 +344,14 @@ impl Mpmc {
         mine
     }
 
+    /// Whether a participant is writing or reading any slot.
+    pub(crate) fn is_owner(&self, participant: u32) -> bool {
+        (0..=self.mask).any(|index| {
+            let found = self.slot(index).load(Ordering::Acquire);
+            owner(found) == participant && matches!(phase(found), WRITING | READING)
+        })
+    }
+
     /// Gives back every slot that `dead` holds. True when there was one.
     pub(crate) fn reclaim(&self, dead: u32) -> bool {
         let mut any = false;

@@ -640,6 +640,15 @@ fn some(moved: usize) -> Attempt<usize> {
     if moved == 0 { Attempt::Not } else { Attempt::Done(moved) }
 }
 
+/// Whether `dead` was enqueueing or dequeueing.
+pub(crate) fn is_unfinished(entry: &Entry, section: Region, dead: u32) -> bool {
+    let Some(placed) = Geometry::of(entry).ok().and_then(|geometry| geometry.place(section)) else { return false };
+    match placed.geometry.shape.mode {
+        Mode::Mpmc => Mpmc::new(placed).is_owner(dead),
+        Mode::Spsc => spsc::is_unfinished(placed.control(), dead),
+    }
+}
+
 /// Gives back what `dead` owned in a queue. Bytes that make no sense have nothing to give back.
 pub(crate) fn reclaim(entry: &Entry, section: Region, dead: u32) -> bool {
     let Some(placed) = Geometry::of(entry).ok().and_then(|geometry| geometry.place(section)) else { return true };

@@ -547,6 +547,14 @@ impl Spsc {
     }
 }
 
+/// Whether `dead` was shown an element in place, which is lost with it. What a producer had not published was never there.
+pub(crate) fn is_unfinished(control: &Control, dead: u32) -> bool {
+    let exact = &control.exact;
+    let held =
+        exact.taken.load(Ordering::Acquire).wrapping_sub(exact.position.load(Ordering::Acquire)).cast_signed() > 0;
+    held && control.events.consumer.is_held_by(dead)
+}
+
 /// Gives back whichever ends `dead` had. Can be done twice without harm.
 pub(crate) fn reclaim(control: &Control, dead: u32) {
     for end in [&control.events.producer, &control.events.consumer] {

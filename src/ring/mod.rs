@@ -18,7 +18,7 @@ mod typed;
 #[cfg(not(loom))]
 pub use raw::RingStats;
 #[cfg(not(loom))]
-pub(crate) use raw::{RawReader, RawRing, RingShape, reclaim};
+pub(crate) use raw::{RawReader, RawRing, RingShape, is_unfinished, reclaim};
 #[cfg(not(loom))]
 pub(crate) use stream::Taken;
 #[cfg(not(loom))]

@@ -496,6 +496,15 @@ fn add(taken: &mut Taken, some: Taken, wanted: usize) -> Status {
     }
 }
 
+/// Whether `dead` was writing. Of elements that it had announced and did not come to publish, nothing is seen.
+pub(crate) fn is_unfinished(entry: &Entry, section: Region, dead: u32) -> bool {
+    Geometry::of(entry).ok().and_then(|geometry| geometry.place(section)).is_some_and(|placed| {
+        let Control { events, written, .. } = placed.control();
+        let announced = written.announced.load(Ordering::Acquire);
+        events.writer.is_held_by(dead) && announced > written.written.load(Ordering::Acquire)
+    })
+}
+
 /// Frees the ends that `dead` had. Bytes that make no sense have nothing to give back.
 pub(crate) fn reclaim(entry: &Entry, section: Region, dead: u32) -> bool {
     if let Some(placed) = Geometry::of(entry).ok().and_then(|geometry| geometry.place(section)) {

@@ -12,15 +12,16 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::allocator::FreeSpace;
 use super::header::{Header, Layout, PARTICIPANT_BYTES};
-use super::lifecycle::{self, called};
+use super::lifecycle;
+use super::memory::Unavailable;
 use super::options::SegmentOptions;
 use super::participants::{LIVING_BYTES, READERS_BYTE, Record, SEGMENT_BYTE, byte_of, reader_byte_of};
+use super::place::Place;
 use super::process_events::{self, Forking};
 use super::region::Region;
 use super::table::{Phase, Table};
@@ -29,17 +30,17 @@ use crate::os::lock::{self, Mode};
 use crate::os::mapping::Mapping;
 use crate::os::object::{self, Identity};
 use crate::os::{barrier, process};
-use crate::shared::Latch;
+use crate::shared::{Latch, fnv1a};
 use crate::sync::Ordering;
 use crate::sync::private::{AtomicBool, AtomicU32};
 
 pub(crate) struct Attachment {
-    pub(super) name: String,
-    pub(super) path: PathBuf,
+    pub(super) place: Place,
     /// The description that carries our locks. Opened, replaced and closed only while no fork can happen.
     pub(super) file: ManuallyDrop<File>,
     pub(super) identity: Identity,
     mapping: Mapping,
+    unavailable: Vec<Unavailable>,
     layout: Layout,
     pub(super) read_only: bool,
     pub(super) persistent: bool,
@@ -115,23 +116,23 @@ impl Attachment {
     /// A mapped segment, not registered yet. `reopen` makes the description that will carry its locks; that happens, and the
     /// attachment is known to the fork handlers, before a fork can come in between.
     pub(super) fn enrol(
-        name: &str,
+        place: &Place,
         metadata: &Metadata,
-        mapping: Mapping,
+        (mapping, unavailable): (Mapping, Vec<Unavailable>),
         layout: Layout,
         options: &SegmentOptions,
         persistent: bool,
         reopen: impl FnOnce() -> io::Result<File>,
     ) -> Result<Arc<Self>> {
-        let what = called(name);
+        let what = place.what();
         process_events::enrol(&what, || {
             let file = reopen().map_err(|error| Error::system(format_args!("cannot open {what}"), error))?;
             Ok(Arc::new(Self {
-                name: name.to_owned(),
-                path: object::path_of(name),
+                place: place.clone(),
                 file: ManuallyDrop::new(file),
                 identity: Identity::of(metadata),
                 mapping,
+                unavailable,
                 layout,
                 read_only: options.read_only,
                 persistent,
@@ -149,12 +150,12 @@ impl Attachment {
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        self.place.name()
     }
 
     /// "segment 'name'", for sentences.
     pub(crate) fn what(&self) -> String {
-        called(&self.name)
+        self.place.what()
     }
 
     pub(crate) fn layout(&self) -> &Layout {
@@ -167,6 +168,11 @@ impl Attachment {
 
     pub(crate) fn is_persistent(&self) -> bool {
         self.persistent
+    }
+
+    /// The wishes about our memory that were not granted.
+    pub(crate) fn unavailable(&self) -> &[Unavailable] {
+        &self.unavailable
     }
 
     /// Whether wakers in this process must fence for themselves.
@@ -245,7 +251,7 @@ impl Attachment {
                 }
                 Err(error) => {
                     self.local.release();
-                    return Err(Error::system(format_args!("cannot lock {}", self.what()), error));
+                    return Err(self.cannot_lock(error));
                 }
             }
         }
@@ -262,6 +268,18 @@ impl Attachment {
     }
 
     #[cold]
+    pub(super) fn cannot_lock(&self, error: io::Error) -> Error {
+        if self.place.is_file() && lock::are_missing(&error) {
+            let what = self.what();
+            return fail!(
+                System,
+                "the file system of {what} has no open-file-description locks, by which the living are known: {error}"
+            );
+        }
+        Error::system(format_args!("cannot lock in {}", self.what()), error)
+    }
+
+    #[cold]
     fn locked_by_another(&self, limit: Duration) -> Error {
         let holder = match self.header().lock_pid.load(Ordering::Relaxed) {
             0 => "a read-only attacher".to_owned(),
@@ -272,8 +290,7 @@ impl Attachment {
 
     /// Whether anybody but us holds a byte of the living.
     pub(crate) fn is_alive(&self) -> Result<bool> {
-        lock::is_locked_by_others(self.file.as_fd(), LIVING_BYTES)
-            .map_err(|error| Error::system(format_args!("cannot ask for the locks of {}", self.what()), error))
+        lock::is_locked_by_others(self.file.as_fd(), LIVING_BYTES).map_err(|error| self.cannot_lock(error))
     }
 
     /// Whether participant `id` lives. Costs a system call.
@@ -286,8 +303,7 @@ impl Attachment {
         if self.read_only {
             return self.lock_shared(READERS_BYTE);
         }
-        let failed = |error| Error::system(format_args!("cannot lock in {}", self.what()), error);
-        let Some(id) = self.take_record(&self.file, locked).map_err(failed)? else {
+        let Some(id) = self.take_record(&self.file, locked).map_err(|error| self.cannot_lock(error))? else {
             let most = self.layout.max_participants;
             return Err(fail!(Limit, "{} has all of its {most} participants", self.what()));
         };
@@ -307,7 +323,7 @@ impl Attachment {
         match lock::try_lock(self.file.as_fd(), byte, Mode::Shared) {
             Ok(true) => Ok(()),
             Ok(false) => Err(fail!(Busy, "somebody keeps the readers of {} out", self.what())),
-            Err(error) => Err(Error::system(format_args!("cannot lock in {}", self.what()), error)),
+            Err(error) => Err(self.cannot_lock(error)),
         }
     }
 
@@ -340,6 +356,10 @@ impl Attachment {
             if !table.is_user(entry, dead) {
                 continue;
             }
+            // First, or dying here would hide it.
+            if self.is_unfinished(entry, dead) {
+                table.set_interrupted(entry, true);
+            }
             if self.reclaim(entry, dead) {
                 table.remove_user(entry, dead);
             } else {
@@ -360,12 +380,54 @@ impl Attachment {
         section.is_none_or(|section| crate::kinds::reclaim(&found, section, dead))
     }
 
+    /// Whether `dead` left one structure in the middle of a change.
+    fn is_unfinished(&self, entry: u32, dead: u32) -> bool {
+        let Some((_, found)) = self.table().read(entry) else { return false };
+        let section = self.section(found.offset, found.size);
+        section.is_some_and(|section| crate::kinds::is_unfinished(&found, section, dead))
+    }
+
+    /// If the machine went down since somebody was last attached to a segment in a file: what was open then may be of
+    /// several moments, as its pages went to the disk in any order.
+    pub(super) fn notice_restart(&self, _locked: &Locked<'_>) {
+        let table = self.table();
+        if !self.place.is_file() || self.read_only || self.header().boot.load(Ordering::Relaxed) == boot() {
+            return;
+        }
+        for entry in (0..table.capacity()).filter(|entry| table.has_users(*entry)) {
+            table.set_interrupted(entry, true);
+        }
+        self.note_boot();
+    }
+
+    /// Notes that the segment is in use since the machine was last started.
+    pub(super) fn note_boot(&self) {
+        self.header().boot.store(boot(), Ordering::Release);
+    }
+
     /// The part of the mapping that a section covers, if the entry tells the truth.
     pub(crate) fn section(&self, offset: u64, size: u64) -> Option<Region> {
         if offset < self.layout.data_offset {
             return None;
         }
         self.region().part(offset, size)
+    }
+
+    /// Another description of the object, which holds no locks and will never hold any of ours.
+    pub(crate) fn descriptor(&self) -> Result<File> {
+        // By the name, if it still leads here: what was linked without one has no good label behind the other way.
+        let named = self.place.path().and_then(|path| object::open(path, self.read_only).ok());
+        let named = named.filter(|file| file.metadata().is_ok_and(|found| Identity::of(&found) == self.identity));
+        named
+            .map_or_else(|| object::reopen(&self.file, None, self.read_only), Ok)
+            .map_err(|error| Error::system(format_args!("cannot open {}", self.what()), error))
+    }
+
+    /// Returns when a part of the mapping is in its file as it is now.
+    pub(crate) fn sync(&self, offset: u64, bytes: u64) -> Result<()> {
+        self.mapping
+            .sync(offset as usize, bytes as usize)
+            .map_err(|error| Error::system(format_args!("cannot write {} to its file", self.what()), error))
     }
 
     /// Called when an operation has been stuck behind `owner` for a while: buries it if it is dead. True when something
@@ -411,6 +473,11 @@ impl Attachment {
                     self.lock_shared(reader_byte_of(entry))?;
                 } else {
                     self.table().add_user(entry, self.me());
+                    if self.place.is_file() {
+                        // So that after a crash of the machine it is known what was open.
+                        self.sync(0, self.layout.data_offset)
+                            .inspect_err(|_| self.table().remove_user(entry, self.me()))?;
+                    }
                 }
             }
             uses.fetch_add(1, Ordering::Relaxed);
@@ -449,7 +516,7 @@ impl Attachment {
 
     /// Whether the name leads somewhere else by now, or nowhere.
     pub(crate) fn is_orphaned(&self) -> bool {
-        Identity::at(&self.path).is_ok_and(|identity| identity != Some(self.identity))
+        self.place.leads_to(self.identity).is_ok_and(|leads| !leads)
     }
 
     pub(super) fn is_of_this_process(&self) -> bool {
@@ -480,7 +547,7 @@ impl Attachment {
     /// Removes the name, if it is ours to remove and nobody else living is attached.
     pub(super) fn remove_if_last(&self, _locked: &Locked<'_>) {
         if !self.persistent && matches!(self.is_alive(), Ok(false)) && !self.is_orphaned() {
-            let _ = object::unlink(&self.path);
+            let _ = self.place.unlink();
         }
     }
 }
@@ -495,15 +562,20 @@ impl Drop for Attachment {
             look
         });
         if look {
-            lifecycle::remove_if_dead(&self.name);
+            lifecycle::remove_if_dead(&self.place);
         }
     }
 }
 
 impl std::fmt::Debug for Attachment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Attachment").field("name", &self.name).field("me", &self.me()).finish_non_exhaustive()
+        f.debug_struct("Attachment").field("name", &self.name()).field("me", &self.me()).finish_non_exhaustive()
     }
+}
+
+/// A number for this run of the machine; 0 where it has none.
+fn boot() -> u64 {
+    process::boot_id().map_or(0, |id| fnv1a(&id))
 }
 
 /// The sentence for a handle that cannot own anything.

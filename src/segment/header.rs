@@ -60,7 +60,9 @@ pub(crate) struct Header {
     /// Nonzero once somebody attached whom membarrier does not reach.
     pub(crate) fences: AtomicU32,
     reserved_1: [AtomicU32; 1],
-    reserved_2: [AtomicU64; 12],
+    /// Of a segment in a file: the run of the machine in which somebody last attached.
+    pub(crate) boot: AtomicU64,
+    reserved_2: [AtomicU64; 11],
 }
 
 // SAFETY: atomics only.
@@ -77,6 +79,7 @@ const _: () = {
     assert!(offset_of!(Header, lock_pid) == 128);
     assert!(offset_of!(Header, changes) == 140);
     assert!(offset_of!(Header, high_water) == 144);
+    assert!(offset_of!(Header, boot) == 160);
 };
 
 /// The limits of a table: how long names may be and how many entries there are.

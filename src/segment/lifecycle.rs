@@ -14,13 +14,17 @@
 //! Whoever removes a name holds the lock of the object it means and has just checked that it means it, so nobody's
 //! fresh segment is ever removed; whoever attached in between holds a byte, so nobody living loses theirs.
 //!
+//! A segment without a name (a memfd) has none of this to care about: who has a descriptor attaches, whether or not
+//! anybody is alive, and nobody removes anything.
+//!
 //! Several who create one segment at once each reserve all of it before one of them gets the name; where there is no room for that
 //! many, they wait a little for the others to be done.
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,59 +32,29 @@ use super::attachment::{Attachment, Backoff};
 use super::header::{FLAG_PERSISTENT, Header, Layout};
 use super::options::SegmentOptions;
 use super::participants::byte_of;
+use super::place::Place;
 use super::region::Region;
 use crate::error::{Error, Result, Status, fail};
 use crate::os::lock::{self, Mode};
 use crate::os::mapping::Mapping;
-use crate::os::object::{self, Build, Identity, Unlinked};
+use crate::os::object::{self, Build, Unlinked};
 use crate::os::process;
 
-/// Names a segment in sentences.
-pub(super) fn called(name: &str) -> String {
-    format!("segment '{name}'")
-}
-
-/// The object's name for a segment's name: one leading slash is allowed, as for `shm_open`.
-fn checked_name(name: &str) -> Result<&str> {
-    let bare = name.strip_prefix('/').unwrap_or(name);
-    if bare.is_empty() {
-        return Err(fail!(Invalid, "a segment's name is empty"));
-    }
-    if bare.len() > 255 {
-        return Err(fail!(Invalid, "the segment name '{bare}' has {} bytes; at most 255 are possible", bare.len()));
-    }
-    if bare.contains('/') || bare == "." || bare == ".." || bare.contains(char::is_control) {
-        return Err(fail!(
-            Invalid,
-            "the segment name {name:?} is not a file name: no further '/', no '.' or '..', no control characters"
-        ));
-    }
-    if bare.starts_with(object::TEMPORARY_PREFIX) {
-        return Err(fail!(
-            Invalid,
-            "segment names beginning with '{}' are the library's own",
-            object::TEMPORARY_PREFIX
-        ));
-    }
-    Ok(bare)
-}
-
 /// Attaches, creating the segment if it is not there and `create` says so.
-pub(crate) fn attach(name: &str, options: &SegmentOptions, create: bool) -> Result<Arc<Attachment>> {
-    let bare = checked_name(name)?;
+pub(crate) fn attach(place: &Place, options: &SegmentOptions, create: bool) -> Result<Arc<Attachment>> {
     let layout = if create { Some(options.layout()?) } else { None };
     let mut backoff = Backoff::new(options.lock_timeout);
     let mut scarcity = Backoff::new(options.lock_timeout.min(Duration::from_millis(250)));
     loop {
-        if let Some(attachment) = attach_existing(bare, options, create)? {
+        if let Some(attachment) = attach_existing(place, options, create)? {
             return Ok(attachment);
         }
-        let Some(layout) = &layout else { return Err(fail!(NotFound, "there is no {}", called(bare))) };
-        match build(bare, options, *layout) {
+        let Some(layout) = &layout else { return Err(fail!(NotFound, "there is no {}", place.what())) };
+        match build(place, options, *layout) {
             Ok(Some(attachment)) => return Ok(attachment),
             // Somebody was faster; attach to theirs, or find that it is already gone again.
             Ok(None) if backoff.wait() => {}
-            Ok(None) => return Err(fail!(Busy, "{} keeps appearing and disappearing", called(bare))),
+            Ok(None) => return Err(fail!(Busy, "{} keeps appearing and disappearing", place.what())),
             Err(error) if error.status() == Status::NoSpace && scarcity.wait() => {}
             Err(error) => return Err(error),
         }
@@ -88,14 +62,13 @@ pub(crate) fn attach(name: &str, options: &SegmentOptions, create: bool) -> Resu
 }
 
 /// One attempt to attach. `None` when there is nothing (any more) to attach to.
-fn attach_existing(name: &str, options: &SegmentOptions, create: bool) -> Result<Option<Arc<Attachment>>> {
-    let what = called(name);
+fn attach_existing(place: &Place, options: &SegmentOptions, create: bool) -> Result<Option<Arc<Attachment>>> {
+    let what = place.what();
     let mut backoff = Backoff::new(options.lock_timeout);
     loop {
-        let Some(attachment) = map_existing(name, options)? else { return Ok(None) };
+        let Some(attachment) = map_existing(place, options)? else { return Ok(None) };
         let locked = attachment.lock()?;
-        let still = Identity::at(&attachment.path).map_err(|error| cannot_look(&what, error))?;
-        if still == Some(attachment.identity) {
+        if place.leads_to(attachment.identity).map_err(|error| cannot_look(&what, error))? {
             if attachment.is_alive()? || attachment.persistent {
                 if create && options.exclusive {
                     return Err(fail!(Exists, "{what} exists already"));
@@ -103,6 +76,7 @@ fn attach_existing(name: &str, options: &SegmentOptions, create: bool) -> Result
                 if create {
                     check_shape(&attachment, options)?;
                 }
+                attachment.notice_restart(&locked);
                 attachment.register(&locked)?;
                 drop(locked);
                 return Ok(Some(attachment));
@@ -110,8 +84,7 @@ fn attach_existing(name: &str, options: &SegmentOptions, create: bool) -> Result
             // Everybody is gone, by a crash, or we would not find it. A reader's lock is shared, so it leaves removing to its own
             // detaching, which takes the real one.
             if !options.read_only {
-                object::unlink(&attachment.path)
-                    .map_err(|error| Error::system(format_args!("cannot remove the dead {what}"), error))?;
+                place.unlink().map_err(|error| Error::system(format_args!("cannot remove the dead {what}"), error))?;
             }
             return Ok(None);
         }
@@ -123,28 +96,31 @@ fn attach_existing(name: &str, options: &SegmentOptions, create: bool) -> Result
 }
 
 /// Builds a new segment, ourselves in it, and gives it its name. `None` when the name was taken meanwhile.
-fn build(name: &str, options: &SegmentOptions, layout: Layout) -> Result<Option<Arc<Attachment>>> {
-    let what = called(name);
-    let free = object::free_space();
-    let unlinked = Unlinked::new(layout.size, options.mode, options.group, Build::Best).map_err(|error| {
-        if error.kind() == io::ErrorKind::NotFound {
-            return fail!(System, "there is no shared memory on this machine: {error}");
-        }
-        let room = free.map_or(String::new(), |free| format!(" ({free} were free)"));
-        Error::system(format_args!("cannot reserve {} bytes for {what}{room}", layout.size), error)
-    })?;
+fn build(place: &Place, options: &SegmentOptions, layout: Layout) -> Result<Option<Arc<Attachment>>> {
+    let what = place.what();
+    let unlinked = reserve(place, options, layout.size)?;
     let metadata = unlinked.file().metadata().map_err(|error| cannot_look(&what, error))?;
-    let (mapping, region) = map(unlinked.file(), layout.size as usize, false, &what)?;
+    // It may have been rounded up further, to huge pages.
+    let layout = Layout { size: metadata.len(), ..layout };
+    let (mapping, region) = map(unlinked.file(), layout.size as usize, options, &what)?;
     let header: &Header = region.at(0).expect("a layout is larger than its header");
-    layout.write(header, if options.persistent { FLAG_PERSISTENT } else { 0 });
+    let persistent = options.persistent || place.is_file();
+    layout.write(header, if persistent { FLAG_PERSISTENT } else { 0 });
+    let unavailable = options.memory.ask(unlinked.file(), &mapping, &what, place.is_file());
 
-    let attachment =
-        Attachment::enrol(name, &metadata, mapping, layout, options, options.persistent, || unlinked.reopen())?;
+    let (mapped, reopen) = ((mapping, unavailable), || unlinked.reopen());
+    let attachment = Attachment::enrol(place, &metadata, mapped, layout, options, persistent, reopen)?;
     // The first participant is there before the name is, so that nobody finds the segment dead.
     lock::try_lock(attachment.file.as_fd(), byte_of(1), Mode::Exclusive)
-        .map_err(|error| Error::system(format_args!("cannot lock in {what}"), error))?;
+        .map_err(|error| attachment.cannot_lock(error))?;
     attachment.record(1).take();
-    match unlinked.link(&attachment.path) {
+    if place.is_file() {
+        attachment.note_boot();
+        // A name that survives the machine leads to a segment.
+        attachment.sync(0, layout.data_offset)?;
+    }
+    match place.path().map_or(Ok(()), |path| unlinked.link(path)) {
+        Ok(()) if place.is_file() => object::sync_directory(place.path()),
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
         Err(error) => return Err(Error::system(format_args!("cannot give {what} its name"), error)),
@@ -153,32 +129,66 @@ fn build(name: &str, options: &SegmentOptions, layout: Layout) -> Result<Option<
     Ok(Some(attachment))
 }
 
+/// The object of a new segment: all of its memory, and no name yet.
+fn reserve(place: &Place, options: &SegmentOptions, size: u64) -> Result<Unlinked> {
+    let what = place.what();
+    let Some(directory) = place.path().and_then(Path::parent) else {
+        return Unlinked::memfd(place.name(), size, options.mode, options.group, options.memory.huge)
+            .map_err(|error| Error::system(format_args!("cannot reserve {size} bytes for {what}"), error));
+    };
+    let free = object::free_space(directory);
+    Unlinked::new(directory, size, options.mode, options.group, Build::Best).map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            if !place.is_file() {
+                return fail!(System, "there is no shared memory on this machine: {error}");
+            }
+            if !directory.exists() {
+                return fail!(NotFound, "there is no directory '{}' for {what}", directory.display());
+            }
+            let directory = directory.display();
+            return fail!(System, "the file system of '{directory}' takes no files such as {what}: {error}");
+        }
+        let room = free.map_or(String::new(), |free| format!(" ({free} were free)"));
+        Error::system(format_args!("cannot reserve {size} bytes for {what}{room}"), error)
+    })
+}
+
 /// Maps what has this name, if it is a segment; not registered yet. `None` when there is nothing.
-fn map_existing(name: &str, options: &SegmentOptions) -> Result<Option<Arc<Attachment>>> {
-    let (path, what) = (object::path_of(name), called(name));
-    let file = match object::open(&path, options.read_only) {
+fn map_existing(place: &Place, options: &SegmentOptions) -> Result<Option<Arc<Attachment>>> {
+    let what = place.what();
+    let Some(path) = place.path() else { return Ok(None) };
+    let file = match object::open(path, options.read_only) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::system(format_args!("cannot open {what}"), error)),
     };
     let metadata = file.metadata().map_err(|error| cannot_look(&what, error))?;
-    check_object(&metadata, options, &what)?;
+    check_kind(&metadata, &what)?;
+    check_owner(&metadata, options, &what)?;
+    map_file(place, file, &metadata, options).map(Some)
+}
+
+/// Maps an object, if it is a segment; not registered yet.
+fn map_file(place: &Place, file: File, metadata: &Metadata, options: &SegmentOptions) -> Result<Arc<Attachment>> {
+    let what = place.what();
     let size = metadata.len();
     if size < size_of::<Header>() as u64 {
         return Err(fail!(Corrupt, "{what} is not a segment: its file has only {size} bytes"));
     }
     let len = usize::try_from(size).map_err(|_| fail!(Invalid, "{what} has {size} bytes, more than we can map"))?;
-    let (mapping, region) = map(&file, len, options.read_only, &what)?;
+    let (mapping, region) = map(&file, len, options, &what)?;
     let layout = Layout::read(region, size, &what)?;
     let header: &Header = region.at(0).expect("read above");
     let persistent = header.flags.load(crate::sync::Ordering::Relaxed) & FLAG_PERSISTENT != 0;
-    let reopen = || object::reopen(&file, &path, options.read_only);
-    Attachment::enrol(name, &metadata, mapping, layout, options, persistent, reopen).map(Some)
+    let unavailable = options.memory.ask(&file, &mapping, &what, place.is_file());
+    let (mapped, reopen) = ((mapping, unavailable), || object::reopen(&file, place.path(), options.read_only));
+    Attachment::enrol(place, metadata, mapped, layout, options, persistent, reopen)
 }
 
 /// Maps through a description that never carries a lock: the mapping keeps it, and forked children keep the mapping.
-fn map(file: &File, len: usize, read_only: bool, what: &str) -> Result<(Mapping, Region)> {
-    let mapping = Mapping::new(file.as_fd(), len, read_only)
+fn map(file: &File, len: usize, options: &SegmentOptions, what: &str) -> Result<(Mapping, Region)> {
+    let map = if options.memory.huge { Mapping::new_aligned } else { Mapping::new };
+    let mapping = map(file.as_fd(), len, options.read_only)
         .map_err(|error| Error::system(format_args!("cannot map {what} ({len} bytes)"), error))?;
     // SAFETY: the mapping has this length; who gets the region gets the mapping with it.
     let region = unsafe { Region::new(mapping.base(), mapping.len()) };
@@ -191,7 +201,7 @@ fn cannot_look(what: &str, error: io::Error) -> Error {
 
 /// Refuses an existing segment that is smaller, or has another table, than was asked for.
 fn check_shape(attachment: &Attachment, options: &SegmentOptions) -> Result<()> {
-    let what = called(&attachment.name);
+    let what = attachment.what();
     if attachment.layout().size < options.size {
         return Err(fail!(
             Mismatch,
@@ -216,11 +226,16 @@ fn check_shape(attachment: &Attachment, options: &SegmentOptions) -> Result<()> 
     Ok(())
 }
 
-/// Refuses objects that cannot be segments, or that somebody else may have planted.
-fn check_object(metadata: &Metadata, options: &SegmentOptions, what: &str) -> Result<()> {
+/// Refuses objects that cannot be segments.
+fn check_kind(metadata: &Metadata, what: &str) -> Result<()> {
     if !metadata.is_file() {
         return Err(fail!(Corrupt, "{what} is not a segment: it is not a regular file"));
     }
+    Ok(())
+}
+
+/// Refuses objects that somebody else may have planted, and may truncate while we use them.
+fn check_owner(metadata: &Metadata, options: &SegmentOptions, what: &str) -> Result<()> {
     let (owner, us) = (metadata.uid(), process::effective_uid());
     if owner != us && owner != 0 && !options.any_owner {
         return Err(fail!(
@@ -231,10 +246,56 @@ fn check_object(metadata: &Metadata, options: &SegmentOptions, what: &str) -> Re
     Ok(())
 }
 
+/// Creates a segment without a name: it lives as long as descriptors of it and mappings do.
+pub(crate) fn create_memfd(name: &str, options: &SegmentOptions) -> Result<Arc<Attachment>> {
+    let place = Place::nameless(name)?;
+    let attachment = build(&place, options, options.layout()?)?;
+    attachment.ok_or_else(|| fail!(Internal, "{} has no name, and yet somebody else has it", place.what()))
+}
+
+/// Attaches to the segment that a descriptor leads to.
+pub(crate) fn attach_descriptor(descriptor: BorrowedFd<'_>, options: &SegmentOptions) -> Result<Arc<Attachment>> {
+    let number = descriptor.as_raw_fd();
+    let given = descriptor
+        .try_clone_to_owned()
+        .map_err(|error| fail!(Invalid, "descriptor {number} leads to no segment: {error}"))
+        .map(File::from)?;
+    let place = Place::behind(&given);
+    let what = place.what();
+    let metadata = given.metadata().map_err(|error| cannot_look(&what, error))?;
+    // Before it is opened: opening a pipe can block.
+    check_kind(&metadata, &what)?;
+    check_seals(&given, &metadata, options, &what)?;
+    // The description given may be shared with whoever passed it, and locks would be.
+    let file = object::reopen(&given, None, options.read_only)
+        .map_err(|error| Error::system(format_args!("cannot open {what}"), error))?;
+    let attachment = map_file(&place, file, &metadata, options)?;
+    let locked = attachment.lock()?;
+    attachment.notice_restart(&locked);
+    attachment.register(&locked)?;
+    drop(locked);
+    Ok(attachment)
+}
+
+/// Refuses an object whose length somebody we do not trust may change. Seals stand in for trust; without a name they
+/// are needed.
+fn check_seals(file: &File, metadata: &Metadata, options: &SegmentOptions, what: &str) -> Result<()> {
+    let needed = object::SHRINK | object::GROW;
+    match object::seals(file) {
+        Some(seals) if seals & needed == needed => Ok(()),
+        Some(seals) if metadata.nlink() == 0 && !options.any_owner => Err(fail!(
+            Permission,
+            "{what} is not sealed against shrinking and growing (its seals are {seals:#x}); attach with SHM_ANY_OWNER if you \
+             trust all who have a descriptor of it"
+        )),
+        _ => check_owner(metadata, options, what),
+    }
+}
+
 /// Removes a segment that nobody living is attached to. Does nothing where that is not certain, or not allowed.
-pub(super) fn remove_if_dead(name: &str) {
+pub(super) fn remove_if_dead(place: &Place) {
     let options = SegmentOptions::new().any_owner();
-    if let Ok(Some(attachment)) = map_existing(name, &options)
+    if let Ok(Some(attachment)) = map_existing(place, &options)
         && let Ok(locked) = attachment.lock_within(Duration::from_millis(100))
     {
         attachment.remove_if_last(&locked);
@@ -242,16 +303,15 @@ pub(super) fn remove_if_dead(name: &str) {
 }
 
 /// Removes a segment's name, whoever is attached; they keep what they have. What is not a segment is left alone.
-pub(crate) fn unlink(name: &str) -> Result<()> {
-    let bare = checked_name(name)?;
-    let what = called(bare);
-    let Some(attachment) = map_existing(bare, &SegmentOptions::new().any_owner())? else {
+pub(crate) fn unlink(place: &Place) -> Result<()> {
+    let what = place.what();
+    let Some(attachment) = map_existing(place, &SegmentOptions::new().any_owner())? else {
         return Err(fail!(NotFound, "there is no {what}"));
     };
     let _locked = attachment.lock()?;
     if attachment.is_orphaned() {
         return Err(fail!(NotFound, "{what} was removed by somebody else"));
     }
-    object::unlink(&attachment.path).map_err(|error| Error::system(format_args!("cannot remove {what}"), error))?;
+    place.unlink().map_err(|error| Error::system(format_args!("cannot remove {what}"), error))?;
     Ok(())
 }

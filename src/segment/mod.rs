@@ -8,9 +8,11 @@
 //! | `table` | the directory: lock-free lookups, changes under the lock |
 //! | `allocator` | free space, computed from the directory |
 //! | `attachment` | one process's attachment: its locks, reaping, what it uses |
+//! | `place` | where it lies: in shared memory, in a file, or behind a descriptor |
 //! | `lifecycle` | create, attach, remove |
 //! | `process_events` | fork and exit |
 //! | `options` | how a segment is made or attached to |
+//! | `memory` | wishes about its memory, and what became of them |
 
 pub(crate) mod region;
 pub(crate) use region::Region;
@@ -26,9 +28,13 @@ mod header;
 #[cfg(not(loom))]
 mod lifecycle;
 #[cfg(not(loom))]
+mod memory;
+#[cfg(not(loom))]
 mod options;
 #[cfg(not(loom))]
 mod participants;
+#[cfg(not(loom))]
+mod place;
 #[cfg(not(loom))]
 mod process_events;
 #[cfg(not(loom))]
@@ -36,6 +42,9 @@ mod table;
 
 #[cfg(not(loom))]
 mod public {
+    use std::io;
+    use std::os::fd::{AsFd, OwnedFd};
+    use std::path::Path;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -44,14 +53,17 @@ mod public {
     pub(crate) use super::header::SECTION_ALIGN;
     pub use super::header::TableShape;
     use super::lifecycle;
+    pub(crate) use super::memory::Wishes;
+    pub use super::memory::{MemoryOption, Unavailable};
     pub use super::options::SegmentOptions;
     pub use super::participants::Participant;
+    use super::place::Place;
     use super::region::Region;
     pub(crate) use super::table::Request;
     use super::table::State;
     pub use super::table::{Entry, Kind};
-    use crate::error::{Result, fail};
-    use crate::os::{futex, process};
+    use crate::error::{Error, Result, fail};
+    use crate::os::{futex, process, socket};
     use crate::shared::{End, Holder};
     use crate::sync::Ordering;
     use crate::sync::private::AtomicU64;
@@ -104,16 +116,17 @@ mod public {
         /// has no room (all of it is reserved now); `Permission`; `Limit` when all participants are taken; `Corrupt`
         /// or `Version` when the name belongs to something else; `Busy` when a stopped process holds the lock.
         pub fn create(name: &str, options: &SegmentOptions) -> Result<Self> {
-            lifecycle::attach(name, options, true).map(Self)
+            lifecycle::attach(&Place::memory(name)?, options, true).map(Self)
         }
 
         /// Attaches to the segment `name`. Of the options, only [`read_only`](SegmentOptions::read_only),
-        /// [`any_owner`](SegmentOptions::any_owner) and [`lock_timeout`](SegmentOptions::lock_timeout) matter.
+        /// [`any_owner`](SegmentOptions::any_owner), [`lock_timeout`](SegmentOptions::lock_timeout) and those about
+        /// memory matter.
         ///
         /// # Errors
         /// `NotFound` also when everybody who was attached is dead; else as [`create`](Self::create).
         pub fn open(name: &str, options: &SegmentOptions) -> Result<Self> {
-            lifecycle::attach(name, options, false).map(Self)
+            lifecycle::attach(&Place::memory(name)?, options, false).map(Self)
         }
 
         /// Removes the name of a segment at once, whoever is attached; they keep what they have.
@@ -122,13 +135,129 @@ mod public {
         /// `NotFound`; `Permission`; `Corrupt` or `Version` for something that is not a segment of ours, which is left
         /// alone; `Busy`.
         pub fn unlink(name: &str) -> Result<()> {
-            lifecycle::unlink(name)
+            lifecycle::unlink(&Place::memory(name)?)
         }
 
-        /// The name, without a leading slash.
+        /// Creates a segment in the file `path`, in any directory of a disk, or attaches to it if it is there. It is
+        /// persistent: it stays when every process is gone, and when the machine is restarted. Its name and its table
+        /// are on the disk when this returns; what is in its structures is there after the next [`sync`](Self::sync),
+        /// or when the kernel finds the time.
+        ///
+        /// # Errors
+        /// As [`create`](Self::create); `NotFound` when there is no such directory.
+        pub fn create_file(path: impl AsRef<Path>, options: &SegmentOptions) -> Result<Self> {
+            lifecycle::attach(&Place::file(path.as_ref())?, options, true).map(Self)
+        }
+
+        /// Attaches to the segment in the file `path`, whether or not anybody else is attached. A symbolic link is
+        /// refused.
+        ///
+        /// # Errors
+        /// As [`open`](Self::open).
+        pub fn open_file(path: impl AsRef<Path>, options: &SegmentOptions) -> Result<Self> {
+            lifecycle::attach(&Place::file(path.as_ref())?, options, false).map(Self)
+        }
+
+        /// Removes the file of a segment, whoever is attached; they keep what they have.
+        ///
+        /// # Errors
+        /// As [`unlink`](Self::unlink).
+        pub fn unlink_file(path: impl AsRef<Path>) -> Result<()> {
+            lifecycle::unlink(&Place::file(path.as_ref())?)
+        }
+
+        /// Creates a segment that has no name: peers get a [descriptor](Self::fd) of it, and it lives as long as
+        /// somebody has one or is attached. Its length is sealed, so peers need not be trusted with it: they can write
+        /// nonsense, but not cut it short under others. `name` is what people see, in sentences and in /proc; many may
+        /// have the same. The mode says whose processes may attach once they have a descriptor. With
+        /// [`huge_pages`](SegmentOptions::huge_pages), reserved ones are taken where there are enough; not for peers
+        /// you do not trust, as a hole punched into those cannot always be filled again.
+        ///
+        /// # Errors
+        /// As [`create`](Self::create).
+        pub fn create_memfd(name: &str, options: &SegmentOptions) -> Result<Self> {
+            lifecycle::create_memfd(name, options).map(Self)
+        }
+
+        /// Attaches to the segment that a descriptor leads to, which stays the caller's: it may be closed right after.
+        /// Mostly one of a segment made by [`create_memfd`](Self::create_memfd), but any segment's will do. The options
+        /// matter as for [`open`](Self::open).
+        ///
+        /// # Errors
+        /// `Permission` when a memfd is not sealed against shrinking and growing, or another object belongs to another user, unless
+        /// [`any_owner`](SegmentOptions::any_owner) is asked for, or when its mode forbids it; else as [`open`](Self::open).
+        pub fn open_fd(descriptor: impl AsFd, options: &SegmentOptions) -> Result<Self> {
+            lifecycle::attach_descriptor(descriptor.as_fd(), options).map(Self)
+        }
+
+        /// A new descriptor that leads to the segment, to be inherited or passed; closed on `exec` unless that is
+        /// changed. It is not an attachment. Of a read-only attachment it is read-only.
+        ///
+        /// # Errors
+        /// `Limit` when there are no more descriptors; `Permission`; `System`.
+        pub fn fd(&self) -> Result<OwnedFd> {
+            self.0.descriptor().map(OwnedFd::from)
+        }
+
+        /// Passes a descriptor of the segment through a Unix socket, with one byte, for [`receive`](Self::receive).
+        ///
+        /// # Errors
+        /// As [`fd`](Self::fd); `Timeout` when the socket does not wait, or not longer; `System`.
+        pub fn send(&self, socket: impl AsFd) -> Result<()> {
+            let descriptor = self.fd()?;
+            socket::send(socket.as_fd(), descriptor.as_fd())
+                .map_err(|error| socket_failed(format_args!("cannot send {}", self.0.what()), error))
+        }
+
+        /// Attaches to a segment whose descriptor comes through a Unix socket.
+        ///
+        /// # Errors
+        /// `Closed` when the other end is; `Timeout` when the socket does not wait, or not longer; `System` when something else comes;
+        /// else as [`open_fd`](Self::open_fd).
+        pub fn receive(socket: impl AsFd, options: &SegmentOptions) -> Result<Self> {
+            match socket::receive(socket.as_fd()) {
+                Ok(Some(descriptor)) => Self::open_fd(descriptor, options),
+                Ok(None) => Err(fail!(Closed, "the socket was closed before a segment came")),
+                Err(error) => Err(socket_failed(format_args!("cannot receive a segment"), error)),
+            }
+        }
+
+        /// Returns when all of the segment is on the disk as it is now. Of a segment that is not in a file there is
+        /// nothing to do.
+        ///
+        /// Who goes on writing meanwhile is not held up, and what becomes of that is open. What a reader finds after a
+        /// crash of the machine is certain only for what was not written to after the last `sync`.
+        ///
+        /// # Errors
+        /// `System` when the disk fails; `NoSpace`.
+        pub fn sync(&self) -> Result<()> {
+            self.0.sync(0, self.0.layout().size)
+        }
+
+        /// As [`sync`](Self::sync), for the `bytes` bytes at `start`: of an array or a span, say.
+        ///
+        /// # Errors
+        /// `Invalid` when they are not all in the segment; `System`; `NoSpace`.
+        pub fn sync_range(&self, start: *const u8, bytes: usize) -> Result<()> {
+            let offset = start.addr().wrapping_sub(self.0.region().base().addr().get());
+            if self.0.region().part(offset as u64, bytes as u64).is_none() {
+                return Err(fail!(Invalid, "the {bytes} bytes at {start:p} are not in {}", self.0.what()));
+            }
+            self.0.sync(offset as u64, bytes as u64)
+        }
+
+        /// The name, without a leading slash; of a segment in a file, its path. What has no name is called as its
+        /// creator called it.
         #[must_use]
         pub fn name(&self) -> &str {
             self.0.name()
+        }
+
+        /// What was asked for about this attachment's memory, and could not be had. A forked child has the memory where
+        /// and as large as its parent has it, but its own copy of the mapping is neither prefaulted nor locked.
+        #[must_use]
+        pub fn unavailable(&self) -> &[Unavailable] {
+            self.0.unavailable()
         }
 
         /// How many attachments live, read-only ones not counted. A system call per taken record.
@@ -232,20 +361,50 @@ mod public {
             Some(found)
         }
 
+        /// The structures in the middle of whose change somebody died, since
+        /// [`clear_interrupted`](Self::clear_interrupted). They are as usable as any, but something may be missing:
+        ///
+        /// - of an array, a writing: a snapshot of it is `Torn` until the next writing is complete;
+        /// - of a queue, the elements that the dead were enqueueing or dequeueing;
+        /// - of a pool, the objects the dead owned, which were given back.
+        ///
+        /// Changes through plain pointers leave no trace. After a crash of the machine, everything is listed that
+        /// anybody had open in a segment in a file. What was not complete enough to have a name is not there. The dead
+        /// are known when somebody has [reaped](Self::reap) them, as attaching to write does.
+        pub fn interrupted(&self) -> impl Iterator<Item = Entry> + '_ {
+            self.entries().filter(|entry| entry.interrupted)
+        }
+
+        /// Forgets that a structure was interrupted: you have looked at it, and it is as it should be.
+        ///
+        /// # Errors
+        /// `NotFound`; `Invalid`; `ReadOnly`; `Busy`.
+        pub fn clear_interrupted(&self, name: &str) -> Result<()> {
+            let (entry, _locked) = self.locked_entry(name)?;
+            self.0.table().set_interrupted(entry, false);
+            Ok(())
+        }
+
+        /// The entry of a name, and the segment's lock to change it.
+        fn locked_entry(&self, name: &str) -> Result<(u32, Locked<'_>)> {
+            self.writable()?;
+            let table = self.0.table();
+            table.check_name(name)?;
+            let locked = self.0.lock()?;
+            let Some((entry, _)) = table.find(name) else {
+                return Err(fail!(NotFound, "there is no '{name}' in {}", self.0.what()));
+            };
+            Ok((entry, locked))
+        }
+
         /// Takes the name of a structure away. Those who have it open keep it; its memory is free again when the last of
         /// them closes it or dies.
         ///
         /// # Errors
         /// `NotFound`; `Invalid`; `ReadOnly`; `Busy`.
         pub fn remove(&self, name: &str) -> Result<()> {
-            self.writable()?;
-            let table = self.0.table();
-            table.check_name(name)?;
-            let _locked = self.0.lock()?;
-            let Some((entry, _)) = table.find(name) else {
-                return Err(fail!(NotFound, "there is no '{name}' in {}", self.0.what()));
-            };
-            table.unlink(entry);
+            let (entry, _locked) = self.locked_entry(name)?;
+            self.0.table().unlink(entry);
             self.0.free_unused();
             Ok(())
         }
@@ -424,6 +583,13 @@ mod public {
         pub(crate) fn attachment(&self) -> &Attachment {
             &self.0
         }
+    }
+
+    fn socket_failed(what: std::fmt::Arguments<'_>, error: io::Error) -> Error {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return fail!(Timeout, "{what}: the socket does not wait any longer");
+        }
+        Error::system(what, error)
     }
 
     /// An entry that changed while its reader held the lock.

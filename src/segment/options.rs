@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::header::{Layout, TableShape};
+use super::memory::Wishes;
 use crate::error::{Result, fail};
 use crate::os::process;
 
@@ -27,6 +28,7 @@ pub struct SegmentOptions {
     pub(crate) read_only: bool,
     pub(crate) persistent: bool,
     pub(crate) any_owner: bool,
+    pub(crate) memory: Wishes,
 }
 
 impl Default for SegmentOptions {
@@ -51,6 +53,7 @@ impl SegmentOptions {
             read_only: false,
             persistent: false,
             any_owner: false,
+            memory: Wishes { prefault: false, lock: false, huge: false, node: None },
         }
     }
 
@@ -119,6 +122,32 @@ impl SegmentOptions {
     /// owns a segment can change its bytes and its length at any time.
     pub const fn any_owner(mut self) -> Self {
         self.any_owner = true;
+        self
+    }
+
+    /// Has every page in our page table before creating or opening returns, so that no first touch costs a page fault.
+    /// This and the other wishes about memory are no conditions: [`Segment::unavailable`](crate::Segment::unavailable) says
+    /// what could not be had.
+    pub const fn prefault(mut self) -> Self {
+        self.memory.prefault = true;
+        self
+    }
+
+    /// Keeps every page in memory while this process is attached, and prefaulted: nothing is swapped out.
+    pub const fn lock_memory(mut self) -> Self {
+        self.memory.lock = true;
+        self
+    }
+
+    /// Has the memory in huge pages of 2 MiB, but for a rest at its end. Needs Linux 6.1 for segments in shared memory.
+    pub const fn huge_pages(mut self) -> Self {
+        self.memory.huge = true;
+        self
+    }
+
+    /// Has the memory on one NUMA node, and moves it there if need be. What others have mapped too is not moved.
+    pub const fn numa_node(mut self, node: u32) -> Self {
+        self.memory.node = Some(node);
         self
     }
 

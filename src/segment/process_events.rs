@@ -142,18 +142,18 @@ extern "C" fn exit() {
     for reader in all.clone().filter(|attachment| attachment.read_only) {
         lock::unlock(reader.file.as_fd(), READERS_BYTE);
     }
-    let mut names = Vec::new();
+    let mut places = Vec::new();
     for attachment in all.clone() {
         let ours = all.clone().filter(|other| other.identity == attachment.identity);
         let ours: Vec<u32> = ours.map(Attachment::me).filter(|id| *id != 0).collect();
         if attachment.read_only && ours.is_empty() {
-            names.push(attachment.name.clone());
+            places.push(attachment.place.clone());
         } else if !attachment.read_only {
             attachment.remove_if_last_but(&ours);
         }
     }
     LIST.latch.release();
-    names.iter().for_each(|name| lifecycle::remove_if_dead(name));
+    places.iter().for_each(lifecycle::remove_if_dead);
 }
 
 impl Attachment {
@@ -179,7 +179,7 @@ impl Attachment {
     }
 
     fn prepare_reader(&self) -> Option<Child> {
-        let file = object::reopen(&self.file, &self.path, true).ok()?;
+        let file = object::reopen(&self.file, self.place.path(), true).ok()?;
         let in_use = self.uses.iter().zip(0..).filter(|(uses, _)| uses.load(Ordering::Relaxed) != 0);
         for byte in in_use.map(|(_, entry)| reader_byte_of(entry)).chain([READERS_BYTE]) {
             if !lock::try_lock(file.as_fd(), byte, Mode::Shared).ok()? {
@@ -190,7 +190,7 @@ impl Attachment {
     }
 
     fn prepare_participant(&self, locked: &Locked<'_>) -> Option<Child> {
-        let file = object::reopen(&self.file, &self.path, false).ok()?;
+        let file = object::reopen(&self.file, self.place.path(), false).ok()?;
         let id = self.take_record(&file, locked).ok()??;
         for (uses, entry) in self.uses.iter().zip(0..) {
             if uses.load(Ordering::Relaxed) != 0 {
@@ -239,7 +239,7 @@ impl Attachment {
         let mut others = self.ids().filter(|id| !ours.contains(id)).map(byte_of).chain([READERS_BYTE]);
         let alive = others.any(|byte| lock::is_locked_by_others(self.file.as_fd(), byte).unwrap_or(true));
         if !alive && !self.is_orphaned() {
-            let _ = object::unlink(&self.path);
+            let _ = self.place.unlink();
         }
     }
 }

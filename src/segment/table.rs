@@ -9,7 +9,7 @@
 //! 32   elem_size
 //! 40   count    elements, in the structure's own sense
 //! 48   type_tag
-//! 56   elem_align, flags, name_len, reserved (u32 each)
+//! 56   elem_align, flags, name_len, interrupted (u32 each)
 //! 128  name, padded with zeros to a multiple of 8
 //! …    users    one bit per participant that has the structure open
 //!
@@ -108,6 +108,8 @@ pub struct Entry {
     pub type_tag: u64,
     /// How many participants have it open.
     pub users: u32,
+    /// Whether somebody died in the middle of a change of it. See [`Segment::interrupted`](crate::Segment::interrupted).
+    pub interrupted: bool,
 }
 
 /// The life of an entry.
@@ -164,7 +166,7 @@ struct Fixed {
     elem_align: AtomicU32,
     flags: AtomicU32,
     name_len: AtomicU32,
-    reserved: [AtomicU32; 1],
+    interrupted: AtomicU32,
     reserved_2: [AtomicU64; 7],
 }
 
@@ -281,6 +283,7 @@ impl Table {
                 elem_align: fixed.elem_align.load(Ordering::Relaxed),
                 count: fixed.count.load(Ordering::Relaxed),
                 type_tag: fixed.type_tag.load(Ordering::Relaxed),
+                interrupted: fixed.interrupted.load(Ordering::Relaxed) != 0,
                 users: self.users_words(entry).map(|word| word.load(Ordering::Relaxed).count_ones()).sum(),
             };
             // Pairs with the release fence in `build`: whoever saw a field of the next generation sees its state.
@@ -396,6 +399,7 @@ impl Table {
         fixed.elem_align.store(request.elem_align, Ordering::Relaxed);
         fixed.flags.store(request.flags, Ordering::Relaxed);
         fixed.name_len.store(request.name.len() as u32, Ordering::Relaxed);
+        fixed.interrupted.store(0, Ordering::Relaxed);
         let padding = std::iter::repeat(0);
         for (word, value) in self.name_words(entry).zip(padded_words(request.name.as_bytes()).chain(padding)) {
             word.store(value, Ordering::Relaxed);
@@ -430,6 +434,11 @@ impl Table {
         fixed.state.store(self.state(entry).with(Phase::Unlinked).0, Ordering::Release);
         self.rebuild_index();
         self.announce();
+    }
+
+    /// Notes, or forgets, that somebody died in the middle of a change of a structure.
+    pub(crate) fn set_interrupted(&self, entry: u32, interrupted: bool) {
+        self.fixed(entry).interrupted.store(interrupted.into(), Ordering::Release);
     }
 
     /// Gives an entry and its memory back.

@@ -53,6 +53,12 @@ impl End {
         let _ = self.0.compare_exchange(me.0, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 
+    /// Whether any handle of a participant has the end.
+    pub(crate) fn is_held_by(&self, participant: u32) -> bool {
+        let current = Holder(self.0.load(Ordering::Acquire));
+        current.0 != 0 && current.participant() == participant
+    }
+
     /// Gives the end back if `dead` had it. Can be done twice without harm.
     pub(crate) fn reclaim(&self, dead: u32) {
         let current = Holder(self.0.load(Ordering::Acquire));

@@ -105,6 +105,11 @@ impl SeqLock {
         (sequence / 2, sequence % 2 == 1)
     }
 
+    /// Whether `dead` is inside and may have changed something.
+    pub(crate) fn is_unfinished_by(&self, dead: u32) -> bool {
+        self.writer.load(Ordering::Acquire) == dead && self.state().1
+    }
+
     /// Makes a dead writer leave; what it left unfinished stays visible as torn. Can be done twice without harm.
     pub(crate) fn reclaim(&self, dead: u32) {
         self.abandon(dead);

@@ -1,0 +1,150 @@
+//! Wishes about a segment's memory: granted so that the kernel's books show it, or told to be unavailable.
+
+mod support;
+
+use std::collections::HashMap;
+
+use shmds::{MemoryOption, Segment, SegmentOptions, Span};
+use support::*;
+
+const SIZE: u64 = 8 << 20;
+
+/// What /proc/self/smaps says, in KiB, about the mapping that a segment is in.
+fn books(segment: &Segment) -> HashMap<String, u64> {
+    let span = Span::create(segment, "probe", 4096, 8, false).unwrap();
+    let address = span.as_ptr().addr().get();
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut books = HashMap::new();
+    let mut inside = false;
+    for line in smaps.lines() {
+        let range = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
+        if let Some([from, to]) = range.map(|(from, to)| [from, to].map(|end| usize::from_str_radix(end, 16)))
+            && let (Ok(from), Ok(to)) = (from, to)
+        {
+            inside = (from..to).contains(&address);
+        } else if inside
+            && let Some((key, value)) = line.split_once(':')
+            && let Some(value) = value.trim().strip_suffix(" kB")
+        {
+            books.insert(key.to_owned(), value.parse().unwrap());
+        }
+    }
+    assert!(!books.is_empty());
+    books
+}
+
+fn options() -> SegmentOptions {
+    SegmentOptions::new().size(SIZE)
+}
+
+#[track_caller]
+fn all_granted(segment: &Segment) {
+    assert_eq!(segment.unavailable(), []);
+}
+
+#[test]
+fn without_prefaulting_pages_come_when_they_are_touched_and_with_it_all_are_there() {
+    let name = Name::new();
+    let plain = Segment::create(&name, &options()).unwrap();
+    all_granted(&plain);
+    assert!(books(&plain)["Rss"] < SIZE / 2048);
+    let all = Segment::open(&name, &SegmentOptions::new().prefault()).unwrap();
+    all_granted(&all);
+    assert_eq!(books(&all)["Rss"], SIZE / 1024);
+    let reader = Segment::open(&name, &SegmentOptions::new().read_only().prefault()).unwrap();
+    all_granted(&reader);
+    drop((plain, all, reader));
+    let created = Segment::create(&name, &options().prefault()).unwrap();
+    assert_eq!(books(&created)["Rss"], SIZE / 1024);
+}
+
+#[test]
+fn locked_memory_is_locked() {
+    let name = Name::new();
+    let segment = Segment::create(&name, &options().lock_memory()).unwrap();
+    all_granted(&segment);
+    assert_eq!(books(&segment)["Locked"], SIZE / 1024);
+}
+
+/// `without_locks NAME`: may lock nothing, as another user.
+#[test]
+#[ignore = "not a test: a process that tests start"]
+fn without_locks() {
+    let Some(words) = role_words() else { return };
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a live structure; neither call has preconditions.
+    let became =
+        unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &none) == 0 && libc::setresuid(65534, 65534, 65534) == 0 };
+    assert!(became);
+    let segment = Segment::create(&words[0], &options().lock_memory().prefault()).unwrap();
+    let [refused] = segment.unavailable() else { panic!("{:?}", segment.unavailable()) };
+    assert_eq!(refused.option, MemoryOption::LockMemory);
+    for word in [words[0].as_str(), "8388608", "locked in memory"] {
+        assert!(refused.reason.contains(word), "{}", refused.reason);
+    }
+    let books = books(&segment);
+    assert_eq!((books["Locked"], books["Rss"]), (0, SIZE / 1024), "the other wish was granted");
+}
+
+#[test]
+fn memory_that_may_not_be_locked_is_told_and_no_error() {
+    need_root();
+    Peer::role("without_locks", &Name::new()).finish();
+}
+
+#[test]
+fn huge_pages_are_there_or_told_to_be_missing() {
+    let name = Name::new();
+    // Not whole huge pages, so that there is a rest.
+    let segment = Segment::create(&name, &SegmentOptions::new().size(SIZE + 12288).huge_pages()).unwrap();
+    let books = books(&segment);
+    match segment.unavailable() {
+        [] => assert!(books["ShmemPmdMapped"] >= SIZE / 1024, "{books:?}"),
+        [refused] => {
+            assert_eq!((refused.option, books["ShmemPmdMapped"]), (MemoryOption::HugePages, 0));
+            assert!(refused.reason.contains(&*name), "{}", refused.reason);
+        }
+        more => panic!("{more:?}"),
+    }
+    let second = Segment::open(&name, &SegmentOptions::new().huge_pages().prefault()).unwrap();
+    assert_eq!(second.unavailable().is_empty(), segment.unavailable().is_empty());
+    let base = Span::create(&second, "probe", 4096, 8, false).unwrap().as_ptr().addr().get() as u64
+        - second.find("probe").unwrap().unwrap().offset;
+    assert_eq!(base % (2 << 20), 0);
+}
+
+#[test]
+fn a_segment_smaller_than_a_huge_page_says_so() {
+    let name = Name::new();
+    let segment = Segment::create(&name, &SegmentOptions::new().size(1 << 20).huge_pages()).unwrap();
+    let [refused] = segment.unavailable() else { panic!("{:?}", segment.unavailable()) };
+    assert_eq!(refused.option, MemoryOption::HugePages);
+    assert!(refused.reason.contains("1048576") && refused.reason.contains("2097152"), "{}", refused.reason);
+}
+
+#[test]
+fn node_0_is_there_and_node_9999_is_told_to_be_missing() {
+    let name = Name::new();
+    let segment = Segment::create(&name, &options().numa_node(0)).unwrap();
+    all_granted(&segment);
+    for node in [9999, u32::MAX] {
+        let other = Segment::open(&name, &SegmentOptions::new().numa_node(node)).unwrap();
+        let [refused] = other.unavailable() else { panic!("{:?}", other.unavailable()) };
+        assert_eq!(refused.option, MemoryOption::NumaNode);
+        assert!(refused.reason.contains(&node.to_string()) && refused.reason.contains(&*name), "{}", refused.reason);
+        assert_eq!(other.count(), 2, "it works all the same");
+    }
+}
+
+#[test]
+fn all_wishes_together_are_granted_or_told() {
+    let name = Name::new();
+    let wishes = options().prefault().lock_memory().huge_pages().numa_node(0);
+    let segment = Segment::create(&name, &wishes).unwrap();
+    let books = books(&segment);
+    let refused = |option| segment.unavailable().iter().any(|one| one.option == option);
+    assert!(refused(MemoryOption::Prefault) || books["Rss"] == SIZE / 1024, "{books:?}");
+    assert!(refused(MemoryOption::LockMemory) || books["Locked"] == SIZE / 1024, "{books:?}");
+    assert!(refused(MemoryOption::HugePages) || books["ShmemPmdMapped"] == SIZE / 1024, "{books:?}");
+    all_granted(&Segment::open(&name, &SegmentOptions::new()).unwrap());
+}
