@@ -267,10 +267,16 @@ static void every_structure_shows_its_bytes(void) {
   shm_queue *queue = new_queue(segment, "q", 0, 16, 8);
   shm_span *span = NULL;
   shm_atomic *atomic = NULL;
+  shm_ring *ring = NULL;
+  shm_ring_options ring_options;
   shm_pool *pool = NULL;
   shm_atomic_value value;
   shm_pool_options options;
   value.i32 = 7;
+  OK(shm_ring_options_init(&ring_options));
+  ring_options.capacity = 4;
+  ring_options.elem_size = 8;
+  OK(shm_ring_create(segment, "r", &ring_options, &ring));
   OK(shm_span_create(segment, "s", 1000, 0, 0, &span));
   OK(shm_atomic_create(segment, "x", SHM_ATOMIC_I32, value, 0, &atomic));
   OK(shm_pool_options_init(&options));
@@ -283,8 +289,9 @@ static void every_structure_shows_its_bytes(void) {
   CHECK_SHOWS(span, span, "s");
   CHECK_SHOWS(atomic, atomic, "x");
   CHECK_SHOWS(pool, pool, "p");
+  CHECK_SHOWS(ring, ring, "r");
   OK(shm_table_remove_all(segment, &removed));
-  CHECK_U64(removed, 5);
+  CHECK_U64(removed, 6);
   OK(shm_table_remove_all(segment, NULL));
   CHECK_STATUS(shm_table_remove_all(NULL, &removed), SHM_ERR_INVALID);
   OK(shm_segment_close(segment));

@@ -2222,6 +2222,25 @@ shm_status shm_ring_clear(const struct shm_ring *ring, uint64_t *skipped);
 shm_status shm_ring_get_stats(const struct shm_ring *ring, struct shm_ring_stats *stats);
 
 /**
+ * All bytes of the ring, as docs/FORMAT.md has them. Valid until the handle is closed; of a read-only segment, for reading only.
+ * Other processes may write to them at any time.
+ *
+ * # Safety
+ * `ring` is NULL or a handle; `data` and `bytes` are NULL or writable.
+ */
+shm_status shm_ring_span(const struct shm_ring *ring,
+                         void **data,
+                         size_t *bytes);
+
+/**
+ * What the table said of the ring when this handle was opened, its name among it.
+ *
+ * # Safety
+ * `ring` is NULL or a handle; `out` is NULL or writable.
+ */
+shm_status shm_ring_entry(const struct shm_ring *ring, struct shm_entry *out);
+
+/**
  * How long waiting calls of this handle spin before they sleep, in nanoseconds; 20,000 at first.
  *
  * # Safety

@@ -6,8 +6,8 @@ use super::segment::shm_segment;
 use super::status::shm_status;
 use super::table::shm_entry;
 use super::{
-    SHM_EXCLUSIVE, Sized32, give_entry, give_span, guard, need, need_options, need_out, need_text, null, only_flags,
-    timeout,
+    SHM_EXCLUSIVE, Sized32, give_entry, give_span, guard, need, need_bytes, need_options, need_out, need_text,
+    only_flags, timeout,
 };
 use crate::array::{ArrayShape, RawArray};
 use crate::error::{Result, Status, fail};
@@ -215,11 +215,6 @@ pub unsafe extern "C" fn shm_array_data(
         }
         Ok(Status::Ok)
     })
-}
-
-#[inline(always)]
-fn need_bytes(argument: *const c_void, name: &str) -> Result<*const u8> {
-    if argument.is_null() { Err(null(name)) } else { Ok(argument.cast()) }
 }
 
 /// Copies element `index` out.
