@@ -5,6 +5,7 @@ mod books;
 mod files;
 mod log;
 mod peer;
+mod ring;
 mod role;
 
 use std::io::Write;
@@ -15,6 +16,7 @@ pub use books::{Books, Succession};
 pub use files::{Name, TempDir};
 pub use log::Log;
 pub use peer::{EVERY_LANGUAGE, Language, Peer, role_words};
+pub use ring::{Sample, Stage, verdict};
 use shmds::{Result, Segment, SegmentOptions, Status};
 
 /// How long anything that must happen may take on a machine with other things to do.
