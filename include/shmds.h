@@ -2192,14 +2192,17 @@ shm_status shm_ring_last(const struct shm_ring *ring,
                          size_t *done);
 
 /**
- * Passes over up to `count` elements, as if they had been popped, and sets `skipped` (may be NULL) to how many.
+ * Passes over up to `count` elements, as if they had been popped, and sets `skipped` (may be NULL) to how many. What was overwritten before
+ * them is told by `shm_ring_get_stats` alone.
  *
  * Errors: as `shm_ring_pop`.
  *
  * # Safety
  * `ring` is NULL or a handle, used by one popping thread; `skipped` is NULL or writable.
  */
-shm_status shm_ring_skip(const struct shm_ring *ring, uint64_t count, uint64_t *skipped);
+shm_status shm_ring_skip(const struct shm_ring *ring,
+                         uint64_t count,
+                         uint64_t *skipped);
 
 /**
  * Passes over all elements there are, and sets `skipped` (may be NULL) to how many.
@@ -2316,14 +2319,17 @@ shm_status shm_ring_reader_peek(struct shm_ring_reader *reader,
                                 size_t *done);
 
 /**
- * Passes over up to `count` elements, as if they had been read, and sets `skipped` (may be NULL) to how many.
+ * Passes over up to `count` elements, as if they had been read, and sets `skipped` (may be NULL) to how many. What was overwritten before
+ * them is told by `shm_ring_reader_get_stats` alone.
  *
  * Errors: SHM_ERR_CORRUPT.
  *
  * # Safety
  * `reader` is NULL or a reader that no other thread uses; `skipped` is NULL or writable.
  */
-shm_status shm_ring_reader_skip(struct shm_ring_reader *reader, uint64_t count, uint64_t *skipped);
+shm_status shm_ring_reader_skip(struct shm_ring_reader *reader,
+                                uint64_t count,
+                                uint64_t *skipped);
 
 /**
  * Goes to SHM_RING_OLDEST, SHM_RING_NEWEST, or a position. What lies between counts neither as read nor as lost.

@@ -1,11 +1,11 @@
 /// @file shmds.hpp
 /// The C++20 face of libshmds: data structures in shared memory, typed and owned. Header-only, over shmds.h.
 ///
-/// **Ownership.** `segment`, `descriptor`, the structures (`span`, `array<T>`, `atomic<T>`, `queue<T>`, `pool<T>`, `ring<T>`), and the
-/// slots, views, writings and readers they hand out are move-only owners: the destructor gives back what they hold. A moved-from or
-/// default-made owner is empty; using it throws `status::invalid`, destroying it is harmless. A structure keeps its
-/// segment's memory mapped, so the segment object may go first. Slots, views, writings, pointers, references and
-/// iterators must go before their structure; readers keep their ring open.
+/// **Ownership.** `segment`, `descriptor`, the structures (`span`, `array<T>`, `atomic<T>`, `queue<T>`, `pool<T>`,
+/// `ring<T>`), and the slots, views, writings and readers they hand out are move-only owners: the destructor gives back
+/// what they hold. A moved-from or default-made owner is empty; using it throws `status::invalid`, destroying it is
+/// harmless. A structure keeps its segment's memory mapped, so the segment object may go first. Slots, views, writings,
+/// pointers, references and iterators must go before their structure; readers keep their ring open.
 ///
 /// **Errors.** Factories throw `shmds::error` when they cannot deliver. Operations return: a full or empty queue, a
 /// timeout, a closed queue or a name that is not there is an ordinary outcome (`false`, `std::nullopt` or a count),
@@ -1493,7 +1493,7 @@ class ring_reader {
   [[nodiscard]] std::size_t peek(std::uint64_t offset, std::span<T> values) const {
     return detail::copied(values, [&](auto... out) { return shm_ring_reader_peek(native(), offset, out...); });
   }
-  /// Passes over up to so many, as if they had been read; how many.
+  /// Passes over up to so many, as if they had been read; how many. What it finds lost counts in lost() alone.
   std::uint64_t skip(std::uint64_t count) {  // NOLINT: the number is an extra
     std::uint64_t skipped = 0;
     detail::check(shm_ring_reader_skip(native(), count, &skipped));
@@ -1606,7 +1606,7 @@ class ring {
   [[nodiscard]] std::size_t pop_bulk_for(std::span<T> values, timeout limit, std::uint64_t* lost = nullptr) {
     return bulk(shm_ring_pop_bulk_wait, values, lost, limit.nanoseconds());
   }
-  /// Passes over up to so many, as if they had been popped; how many.
+  /// Passes over up to so many, as if they had been popped; how many. What it finds lost counts in lost() alone.
   std::uint64_t skip(std::uint64_t count) {  // NOLINT: the number is an extra
     std::uint64_t skipped = 0;
     detail::check(shm_ring_skip(native(), count, &skipped));

@@ -6,7 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
 use shmds::{
-    Array, Atomic, AtomicValue, Error, Pool, Queue, QueueOptions, Segment, SegmentOptions, Span, Status, TableShape,
+    Array, Atomic, AtomicValue, Error, Pool, Queue, QueueOptions, Ring, RingOptions, Segment, SegmentOptions, Span,
+    Status, TableShape,
 };
 
 struct Bytes(Vec<u8>);
@@ -293,3 +294,42 @@ fn pool_map_states_and_objects_are_what_the_format_says() {
 
     assert_eq!(pool.acquire().unwrap().unwrap().to_bits(), 1 << 32 | 65, "of the next generation");
 }
+
+#[test]
+fn rings_are_what_the_format_says() {
+    let (name, segment) = segment("ring");
+    let ring = Ring::<[u8; 3]>::create(&segment, "r", &RingOptions::new(3).overwrite().type_tag(9)).unwrap();
+    assert_eq!(ring.push_bulk(&[[1; 3], [2; 3], [3; 3], [4; 3], [5; 3], [6; 3]]).unwrap(), 6);
+    assert_eq!(ring.pop().unwrap(), Some([3; 3]));
+    let bytes = Bytes::of(&name);
+    assert_eq!(bytes.wide(ENTRIES), 1 << 32 | 6 << 8 | 2, "a ring");
+    assert_eq!((bytes.wide(ENTRIES + 24), bytes.wide(ENTRIES + 32), bytes.wide(ENTRIES + 40)), (384 + 4 * 3, 3, 4));
+    assert_eq!((bytes.wide(ENTRIES + 48), bytes.narrow(ENTRIES + 56), bytes.narrow(ENTRIES + 60)), (9, 1, 1));
+    assert_eq!(bytes.0[DATA..DATA + 16], [0; 16], "nobody sleeps");
+    let ends = [16, 24].map(|end| bytes.wide(DATA + end));
+    assert_eq!(ends.map(|end| end & 0xffff), [1, 1]);
+    assert!(ends[0] >> 16 != 0 && ends[0] == ends[1], "one handle has both");
+    assert_eq!((bytes.wide(DATA + 128), bytes.wide(DATA + 136)), (6, 6), "written, announced");
+    assert_eq!((bytes.wide(DATA + 256), bytes.wide(DATA + 264)), (1, 2), "read, lost");
+    assert_eq!(bytes.0[DATA + 384..DATA + 396], [5, 5, 5, 6, 6, 6, 3, 3, 3, 4, 4, 4], "position p at p mod 4");
+
+    drop(ring);
+    segment.remove("r").unwrap();
+    let wide = Ring::<Line>::create(&segment, "wide", &RingOptions::new(2)).unwrap();
+    assert!(wide.push(&Line([7; 64])).unwrap() && wide.push(&Line([8; 64])).unwrap());
+    let bytes = Bytes::of(&name);
+    let entry = ENTRIES + (0..10).map(|nth| nth * ENTRY).find(|at| bytes.0[ENTRIES + at + 128] == b'w').unwrap();
+    assert_eq!((bytes.wide(entry + 32), bytes.narrow(entry + 56), bytes.narrow(entry + 60)), (512, 512, 0));
+    let at = bytes.wide(entry + 16) as usize;
+    assert_eq!((bytes.wide(at + 128), bytes.wide(at + 136), bytes.wide(at + 256)), (2, 2, 0));
+    assert_eq!(
+        (bytes.wide(at + 384), bytes.wide(at + 512), bytes.wide(at + 1024)),
+        (0, 7, 8),
+        "elements begin at their alignment"
+    );
+}
+
+/// Larger in its alignment than a ring's own words are.
+#[derive(Clone, Copy, bytemuck::AnyBitPattern)]
+#[repr(C, align(512))]
+struct Line([u64; 64]);

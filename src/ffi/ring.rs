@@ -465,7 +465,8 @@ pub unsafe extern "C" fn shm_ring_last(
     })
 }
 
-/// Passes over up to `count` elements, as if they had been popped, and sets `skipped` (may be NULL) to how many.
+/// Passes over up to `count` elements, as if they had been popped, and sets `skipped` (may be NULL) to how many. What was overwritten before
+/// them is told by `shm_ring_get_stats` alone.
 ///
 /// Errors: as `shm_ring_pop`.
 ///
@@ -692,7 +693,8 @@ pub unsafe extern "C" fn shm_ring_reader_peek(
     })
 }
 
-/// Passes over up to `count` elements, as if they had been read, and sets `skipped` (may be NULL) to how many.
+/// Passes over up to `count` elements, as if they had been read, and sets `skipped` (may be NULL) to how many. What was overwritten before
+/// them is told by `shm_ring_reader_get_stats` alone.
 ///
 /// Errors: SHM_ERR_CORRUPT.
 ///

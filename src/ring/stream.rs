@@ -605,6 +605,64 @@ mod tests {
         assert_eq!(read(&heir, &mut cursor, 4), (vec![5, 6, 7], 0));
     }
 
+    /// Reads all there is from position 0 on: each element must be the one of its position, and what is missing counted.
+    fn all_is_whole(stream: &Stream) -> Vec<u64> {
+        let mut cursor = Cursor::default();
+        let (got, lost) = read(stream, &mut cursor, 100);
+        assert_eq!(lost + got.len() as u64, stream.written().unwrap());
+        assert!(got.iter().copied().eq(lost..lost + got.len() as u64), "{got:?} after {lost}");
+        got
+    }
+
+    #[test]
+    fn a_writer_may_die_after_any_of_its_stores() {
+        for (overwrite, bulk) in [false, true].into_iter().flat_map(|manner| (1..=4).map(move |bulk| (manner, bulk))) {
+            // Announced; each element; written.
+            for stores in 0..=bulk + 2 {
+                let test = TestRing::new(overwrite, 4);
+                let control = test.placed.control();
+                let dying = test.stream();
+                push(&dying, &[0, 1, 2]);
+                assert_eq!(pop(&dying, 3).0, [0, 1, 2]);
+                push(&dying, &[3, 4]);
+                assert_eq!(pop(&dying, 2).0, [3, 4]);
+                if stores > 0 {
+                    control.written.announced.store(5 + bulk, Ordering::Relaxed);
+                }
+                for position in 5..5 + bulk.min(stores.saturating_sub(1)) {
+                    let element = test.placed.element(test.placed.index(position)).cast::<u64>();
+                    // SAFETY: an element of a word.
+                    unsafe { element.write(position) };
+                }
+                if stores == bulk + 2 {
+                    control.written.written.store(5 + bulk, Ordering::Relaxed);
+                }
+                let heir = test.stream();
+                all_is_whole(&heir);
+                let written = heir.written().unwrap();
+                assert_eq!(written, if stores == bulk + 2 { 5 + bulk } else { 5 });
+                let room = if overwrite { 4 } else { 9 - written };
+                let more: Vec<u64> = (written..written + room).collect();
+                assert_eq!(push(&heir, &more) as u64, room, "what was announced and not written takes no room");
+                assert_eq!(all_is_whole(&heir).len(), 4);
+                let (got, lost) = pop(&test.stream(), 4);
+                assert!(got.iter().copied().eq(5 + lost..9 + lost) && (overwrite || lost == 0), "{got:?}, {lost}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_consumer_may_die_between_its_two_stores() {
+        let test = TestRing::new(true, 4);
+        let stream = test.stream();
+        push(&stream, &[0, 1, 2, 3]);
+        push(&stream, &[4, 5]);
+        // It has counted what it lost, and not yet what it took: that was not handed out.
+        test.placed.control().consumed.lost.store(2, Ordering::Relaxed);
+        assert_eq!(pop(&test.stream(), 9), (vec![2, 3, 4, 5], 0));
+        assert_eq!(stream.consumed().unwrap(), (4, 2));
+    }
+
     #[test]
     fn an_heir_of_the_consumer_gets_what_was_not_handed_out() {
         for overwrite in [false, true] {

@@ -104,16 +104,18 @@ pub(crate) unsafe fn load_element<W: Width>(width: W, slot: *const u8, element: 
 /// # Safety
 /// `from` is valid shared memory of `bytes` bytes, `to` private memory of as many.
 #[cfg(not(loom))]
+#[inline(always)]
 pub(crate) unsafe fn load_contended(from: *const u8, to: *mut u8, bytes: usize) {
     // SAFETY: inside both ranges; the atomics are aligned by `runs`.
-    runs(from, bytes, |offset, word| unsafe {
-        if word {
-            let value = (*from.add(offset).cast::<AtomicU64>()).load(Ordering::Relaxed);
-            to.add(offset).cast::<u64>().write_unaligned(value);
-        } else {
-            to.add(offset).write((*from.add(offset).cast::<AtomicU8>()).load(Ordering::Relaxed));
-        }
-    });
+    let word = |offset| unsafe {
+        let value = (*from.add(offset).cast::<AtomicU64>()).load(Ordering::Relaxed);
+        to.add(offset).cast::<u64>().write_unaligned(value);
+    };
+    // SAFETY: as above.
+    let byte = |offset| unsafe {
+        to.add(offset).write((*from.add(offset).cast::<AtomicU8>()).load(Ordering::Relaxed));
+    };
+    runs(from, bytes, word, byte);
 }
 
 /// Copies into memory that other processes may be reading at this moment; see [`load_contended`].
@@ -121,27 +123,44 @@ pub(crate) unsafe fn load_contended(from: *const u8, to: *mut u8, bytes: usize) 
 /// # Safety
 /// `to` is valid shared memory of `bytes` bytes, `from` private memory of as many.
 #[cfg(not(loom))]
+#[inline(always)]
 pub(crate) unsafe fn store_contended(from: *const u8, to: *mut u8, bytes: usize) {
     // SAFETY: inside both ranges; the atomics are aligned by `runs`.
-    runs(to, bytes, |offset, word| unsafe {
-        if word {
-            let value = from.add(offset).cast::<u64>().read_unaligned();
-            (*to.add(offset).cast::<AtomicU64>()).store(value, Ordering::Relaxed);
-        } else {
-            (*to.add(offset).cast::<AtomicU8>()).store(from.add(offset).read(), Ordering::Relaxed);
-        }
-    });
+    let word = |offset| unsafe {
+        let value = from.add(offset).cast::<u64>().read_unaligned();
+        (*to.add(offset).cast::<AtomicU64>()).store(value, Ordering::Relaxed);
+    };
+    // SAFETY: as above.
+    let byte = |offset| unsafe {
+        (*to.add(offset).cast::<AtomicU8>()).store(from.add(offset).read(), Ordering::Relaxed);
+    };
+    runs(to, bytes, word, byte);
 }
 
 /// Visits `bytes` bytes from `shared` on: single bytes up to the first aligned word, words, single bytes.
 #[cfg(not(loom))]
 #[inline(always)]
-fn runs(shared: *const u8, bytes: usize, mut visit: impl FnMut(usize, bool)) {
+fn runs(shared: *const u8, bytes: usize, word: impl Fn(usize), byte: impl Fn(usize)) {
+    // The compiler does not unroll loops over atomics.
+    let words = |from: usize, to: usize| {
+        let mut offset = from;
+        while to - offset >= 64 {
+            (0..8).for_each(|nth| word(offset + nth * 8));
+            offset += 64;
+        }
+        while offset < to {
+            word(offset);
+            offset += 8;
+        }
+    };
+    if shared.addr().is_multiple_of(8) && bytes.is_multiple_of(8) {
+        return words(0, bytes);
+    }
     let head = shared.align_offset(8).min(bytes);
     let words_end = head + (bytes - head) / 8 * 8;
-    (0..head).for_each(|offset| visit(offset, false));
-    (head..words_end).step_by(8).for_each(|offset| visit(offset, true));
-    (words_end..bytes).for_each(|offset| visit(offset, false));
+    (0..head).for_each(&byte);
+    words(head, words_end);
+    (words_end..bytes).for_each(&byte);
 }
 
 /// How many bytes of private memory hold a copy of that many shared ones: as many, but in a model.
@@ -192,12 +211,12 @@ mod tests {
     #[test]
     fn contended_copies_move_every_byte_at_every_alignment() {
         for offset in 0..9 {
-            for bytes in 0..40 {
+            for bytes in (0..40).chain(60..90).chain(120..150) {
                 let private: Vec<u8> = (0..bytes).map(|i| i as u8 | 0x80).collect();
-                let mut shared = [0_u64; 8];
+                let mut shared = [0_u64; 20];
                 let at = shared.as_mut_ptr().cast::<u8>().wrapping_add(offset);
                 let mut back = vec![0; bytes];
-                // SAFETY: 8 words hold offset + bytes.
+                // SAFETY: 20 words hold offset + bytes.
                 unsafe {
                     store_contended(private.as_ptr(), at, bytes);
                     load_contended(at, back.as_mut_ptr(), bytes);

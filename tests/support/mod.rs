@@ -5,6 +5,7 @@ mod books;
 mod files;
 mod log;
 mod peer;
+mod ring;
 mod role;
 mod structures;
 
@@ -16,6 +17,7 @@ pub use books::{Books, Succession};
 pub use files::{Name, TempDir};
 pub use log::Log;
 pub use peer::{EVERY_LANGUAGE, Language, Peer, role_words};
+pub use ring::{Sample, Stage, verdict};
 use shmds::{Result, Segment, SegmentOptions, Status};
 pub use structures::{Object, byte, writing, written};
 

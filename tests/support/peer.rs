@@ -30,11 +30,12 @@ pub struct Peer {
 }
 
 impl Language {
-    fn command(self, words: &str) -> Command {
+    /// `role`: the test that is the peer in Rust; `kind`: the beginning of the others' names.
+    fn command(self, role: &str, kind: &str, words: &str) -> Command {
         let file = match self {
-            Self::Rust => return role_command("support::role::role", words),
-            Self::C => "peer_c",
-            Self::Cpp => "peer_cpp",
+            Self::Rust => return role_command(role, words),
+            Self::C => format!("{kind}_c"),
+            Self::Cpp => format!("{kind}_cpp"),
         };
         let directory = std::env::var_os("SHMDS_PEERS_DIR")
             .expect("SHMDS_PEERS_DIR must say where the C and C++ peers are; `make test-rust` builds them and sets it");
@@ -47,7 +48,12 @@ impl Language {
 
     /// Starts a peer with these words, one space apart, explained in c-tests/support_peer.h.
     pub fn start(self, words: &str) -> Peer {
-        Peer::spawn(self.command(words))
+        Peer::spawn(self.command("support::role::role", "peer", words))
+    }
+
+    /// Starts a peer at a ring with these words, explained in c-tests/support_ring.h.
+    pub fn start_ring(self, words: &str) -> Peer {
+        Peer::spawn(self.command("support::ring::ring_role", "peer_ring", words))
     }
 }
 
