@@ -130,6 +130,51 @@ fn any_segment_can_be_passed_by_descriptor() {
     other.sync().unwrap();
 }
 
+/// `hasty`: attaches again and again to what is cut short and sealed at that very moment.
+#[test]
+#[ignore = "not a test: a process that tests start"]
+fn hasty() {
+    if role_words().is_none() {
+        return;
+    }
+    let mut image = [0; 4096];
+    let model = File::from(nameless().fd().unwrap());
+    std::os::unix::fs::FileExt::read_exact_at(&model, &mut image, 0).unwrap();
+    let go = std::sync::Barrier::new(2);
+    let attempts = 10_000_u32;
+    let files = std::sync::Mutex::new(None::<File>);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for attempt in 0..attempts {
+                go.wait();
+                let file = files.lock().unwrap().as_ref().unwrap().try_clone().unwrap();
+                go.wait();
+                (0..attempt % 400).for_each(|_| std::hint::spin_loop());
+                file.set_len(4096).unwrap();
+                let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
+                // SAFETY: a valid descriptor.
+                unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) };
+                go.wait();
+            }
+        });
+        for _ in 0..attempts {
+            let file = memfd(0);
+            file.set_len(4 << 20).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &image, 0).unwrap();
+            *files.lock().unwrap() = Some(file.try_clone().unwrap());
+            go.wait();
+            go.wait();
+            assert!(Segment::open_fd(&file, &plain()).is_err());
+            go.wait();
+        }
+    });
+}
+
+#[test]
+fn a_length_is_looked_at_after_its_seals() {
+    Peer::role("hasty", "-").finish();
+}
+
 /// `heir DESCRIPTOR`: got it by inheritance.
 #[test]
 #[ignore = "not a test: a process that tests start"]

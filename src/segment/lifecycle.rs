@@ -269,6 +269,8 @@ pub(crate) fn attach_descriptor(descriptor: BorrowedFd<'_>, options: &SegmentOpt
     // The description given may be shared with whoever passed it, and locks would be.
     let file = object::reopen(&given, None, options.read_only)
         .map_err(|error| Error::system(format_args!("cannot open {what}"), error))?;
+    // Again: until it was sealed, it could be cut short.
+    let metadata = file.metadata().map_err(|error| cannot_look(&what, error))?;
     let attachment = map_file(&place, file, &metadata, options)?;
     let locked = attachment.lock()?;
     attachment.notice_restart(&locked);
