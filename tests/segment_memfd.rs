@@ -130,6 +130,28 @@ fn any_segment_can_be_passed_by_descriptor() {
     other.sync().unwrap();
 }
 
+#[test]
+fn reserved_huge_pages_of_another_user_need_trust() {
+    need_root();
+    let flags = libc::MFD_ALLOW_SEALING | libc::MFD_HUGETLB | libc::MFD_HUGE_2MB;
+    // SAFETY: a NUL-terminated string.
+    let number = unsafe { libc::memfd_create(c"punched".as_ptr(), flags) };
+    if number == -1 {
+        say("skipped: this kernel has no huge pages to reserve");
+        return;
+    }
+    // SAFETY: just made, and nobody else's.
+    let file = unsafe { File::from_raw_fd(number) };
+    file.set_len(2 << 20).unwrap();
+    std::os::unix::fs::fchown(&file, Some(65534), None).unwrap();
+    // SAFETY: a valid descriptor.
+    let sealed = unsafe { libc::fcntl(number, libc::F_ADD_SEALS, libc::F_SEAL_SHRINK | libc::F_SEAL_GROW) };
+    assert_eq!(sealed, 0);
+    refused(Segment::open_fd(&file, &plain()), Status::Permission, &["punched", "65534", "SHM_ANY_OWNER"]);
+    let trusted = Segment::open_fd(&file, &plain().any_owner()).unwrap_err();
+    assert_ne!(trusted.status(), Status::Permission, "{trusted}");
+}
+
 /// `hasty`: attaches again and again to what is cut short and sealed at that very moment.
 #[test]
 #[ignore = "not a test: a process that tests start"]

@@ -37,6 +37,7 @@ use super::region::Region;
 use crate::error::{Error, Result, Status, fail};
 use crate::os::lock::{self, Mode};
 use crate::os::mapping::Mapping;
+use crate::os::memory::is_made_of_huge_pages;
 use crate::os::object::{self, Build, Unlinked};
 use crate::os::process;
 
@@ -279,13 +280,13 @@ pub(crate) fn attach_descriptor(descriptor: BorrowedFd<'_>, options: &SegmentOpt
     Ok(attachment)
 }
 
-/// Refuses an object whose length somebody we do not trust may change. Seals stand in for trust; without a name they
-/// are needed.
+/// Refuses an object whose memory somebody we do not trust may take away. Seals stand in for trust, but with reserved huge
+/// pages, where a hole cannot always be filled again; without a name they are needed.
 fn check_seals(file: &File, metadata: &Metadata, options: &SegmentOptions, what: &str) -> Result<()> {
     let needed = object::SHRINK | object::GROW;
     match object::seals(file) {
-        Some(seals) if seals & needed == needed => Ok(()),
-        Some(seals) if metadata.nlink() == 0 && !options.any_owner => Err(fail!(
+        Some(seals) if seals & needed == needed && !is_made_of_huge_pages(file.as_fd()) => Ok(()),
+        Some(seals) if seals & needed != needed && metadata.nlink() == 0 && !options.any_owner => Err(fail!(
             Permission,
             "{what} is not sealed against shrinking and growing (its seals are {seals:#x}); attach with SHM_ANY_OWNER if you \
              trust all who have a descriptor of it"

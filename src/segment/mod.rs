@@ -184,8 +184,9 @@ mod public {
         /// matter as for [`open`](Self::open).
         ///
         /// # Errors
-        /// `Permission` when a memfd is not sealed against shrinking and growing, or another object belongs to another user, unless
-        /// [`any_owner`](SegmentOptions::any_owner) is asked for, or when its mode forbids it; else as [`open`](Self::open).
+        /// `Permission` when a memfd is not sealed against shrinking and growing, or another object, or one of reserved huge pages,
+        /// belongs to another user, unless [`any_owner`](SegmentOptions::any_owner) is asked for, or when its mode
+        /// forbids it; else as [`open`](Self::open).
         pub fn open_fd(descriptor: impl AsFd, options: &SegmentOptions) -> Result<Self> {
             lifecycle::attach_descriptor(descriptor.as_fd(), options).map(Self)
         }
