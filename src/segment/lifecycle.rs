@@ -180,7 +180,8 @@ fn map_file(place: &Place, file: File, metadata: &Metadata, options: &SegmentOpt
     let (mapping, region) = map(&file, len, options, &what)?;
     let layout = Layout::read(region, size, &what)?;
     let header: &Header = region.at(0).expect("read above");
-    let persistent = header.flags.load(crate::sync::Ordering::Relaxed) & FLAG_PERSISTENT != 0;
+    // Also a copy of one that is not: nobody who says "file" wants it removed.
+    let persistent = place.is_file() || header.flags.load(crate::sync::Ordering::Relaxed) & FLAG_PERSISTENT != 0;
     let unavailable = options.memory.ask(&file, &mapping, &what, place.is_file());
     let (mapped, reopen) = ((mapping, unavailable), || object::reopen(&file, place.path(), options.read_only));
     Attachment::enrol(place, metadata, mapped, layout, options, persistent, reopen)
