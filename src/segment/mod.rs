@@ -405,7 +405,7 @@ mod public {
         /// `NotFound`; `Invalid`; `ReadOnly`; `Busy`.
         pub fn remove(&self, name: &str) -> Result<()> {
             let (entry, _locked) = self.locked_entry(name)?;
-            self.0.table().unlink(entry);
+            self.0.table().unlink(entry..entry + 1);
             self.0.free_unused();
             Ok(())
         }
@@ -418,11 +418,7 @@ mod public {
             self.writable()?;
             let table = self.0.table();
             let _locked = self.0.lock()?;
-            let (mut cursor, mut removed) = (0, 0);
-            while let Some((entry, _)) = table.next_live(cursor) {
-                table.unlink(entry);
-                (cursor, removed) = (entry + 1, removed + 1);
-            }
+            let removed = table.unlink(0..table.capacity());
             self.0.free_unused();
             Ok(removed)
         }
