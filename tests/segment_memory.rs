@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::HashMap;
 
-use shmds::{MemoryOption, Segment, SegmentOptions, Span};
+use shmds::{MemoryOption, Segment, SegmentOptions, Span, Status};
 use support::*;
 
 const SIZE: u64 = 8 << 20;
@@ -111,6 +111,28 @@ fn huge_pages_are_there_or_told_to_be_missing() {
     let base = Span::create(&second, "probe", 4096, 8, false).unwrap().as_ptr().addr().get() as u64
         - second.find("probe").unwrap().unwrap().offset;
     assert_eq!(base % (2 << 20), 0);
+}
+
+/// `at_the_limits NAME`: may have files of 4 MiB.
+#[test]
+#[ignore = "not a test: a process that tests start"]
+fn at_the_limits() {
+    let Some(words) = role_words() else { return };
+    let limit = |resource, bytes| {
+        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: a live structure.
+        assert_eq!(unsafe { libc::setrlimit(resource, &limit) }, 0);
+    };
+    limit(libc::RLIMIT_FSIZE, 4 << 20);
+    let named = Segment::create(&words[0], &options());
+    refused(named, Status::NoSpace, &[&words[0], "8388608", "File too large"]);
+    refused(Segment::create_memfd("limited", &options()), Status::NoSpace, &["limited", "8388608", "File too large"]);
+    limit(libc::RLIMIT_FSIZE, libc::RLIM_INFINITY);
+}
+
+#[test]
+fn limits_of_the_process_are_errors_or_told() {
+    Peer::role("at_the_limits", &Name::new()).finish();
 }
 
 #[test]
