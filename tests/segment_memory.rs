@@ -113,7 +113,7 @@ fn huge_pages_are_there_or_told_to_be_missing() {
     assert_eq!(base % (2 << 20), 0);
 }
 
-/// `at_the_limits NAME`: may have files of 4 MiB.
+/// `at_the_limits NAME`: may have files of 4 MiB, and address space that is almost all taken.
 #[test]
 #[ignore = "not a test: a process that tests start"]
 fn at_the_limits() {
@@ -128,6 +128,14 @@ fn at_the_limits() {
     refused(named, Status::NoSpace, &[&words[0], "8388608", "File too large"]);
     refused(Segment::create_memfd("limited", &options()), Status::NoSpace, &["limited", "8388608", "File too large"]);
     limit(libc::RLIMIT_FSIZE, libc::RLIM_INFINITY);
+
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();
+    // Room for the segment, and not for a reservation of whole huge pages around it.
+    limit(libc::RLIMIT_AS, pages * 4096 + SIZE + (1 << 20));
+    let segment = Segment::create(&words[0], &options().huge_pages()).unwrap();
+    segment.unavailable().iter().for_each(|one| assert_eq!(one.option, MemoryOption::HugePages));
+    refused(Segment::open(&words[0], &SegmentOptions::new()), Status::Limit, &["cannot map", &words[0], "8388608"]);
 }
 
 #[test]

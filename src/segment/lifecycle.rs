@@ -189,8 +189,12 @@ fn map_file(place: &Place, file: File, metadata: &Metadata, options: &SegmentOpt
 
 /// Maps through a description that never carries a lock: the mapping keeps it, and forked children keep the mapping.
 fn map(file: &File, len: usize, options: &SegmentOptions, what: &str) -> Result<(Mapping, Region)> {
-    let map = if options.memory.huge { Mapping::new_aligned } else { Mapping::new };
-    let mapping = map(file.as_fd(), len, options.read_only)
+    let plain = || Mapping::new(file.as_fd(), len, options.read_only);
+    // Where there is no room for the alignment, huge pages are a wish that cannot be had.
+    let aligned =
+        if options.memory.huge { Mapping::new_aligned(file.as_fd(), len, options.read_only).ok() } else { None };
+    let mapping = aligned
+        .map_or_else(plain, Ok)
         .map_err(|error| Error::system(format_args!("cannot map {what} ({len} bytes)"), error))?;
     // SAFETY: the mapping has this length; who gets the region gets the mapping with it.
     let region = unsafe { Region::new(mapping.base(), mapping.len()) };
