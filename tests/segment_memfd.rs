@@ -119,9 +119,25 @@ fn any_segment_can_be_passed_by_descriptor() {
     let named = fresh(&name);
     let other = Segment::open_fd(named.fd().unwrap(), &plain()).unwrap();
     assert_eq!((other.name(), other.count()), (&*name, 2));
-    drop((named, other));
-    // Who knows no name can remove none; who looks next does.
-    refused(Segment::open(&name, &plain()), Status::NotFound, &[&name]);
+    drop(named);
+    assert!(name.exists(), "somebody living is attached");
+    let reader = Segment::open_fd(other.fd().unwrap(), &plain().read_only()).unwrap();
+    drop(other);
+    assert!(name.exists());
+    drop(reader);
+    assert!(!name.exists(), "gone with the last, however it came to be attached");
+
+    let removed = fresh(&name);
+    let other = Segment::open_fd(removed.fd().unwrap(), &plain()).unwrap();
+    Segment::unlink(&name).unwrap();
+    assert!(other.stats().unwrap().orphaned);
+    let next = fresh(&name);
+    drop((removed, other));
+    assert!(name.exists() && !next.stats().unwrap().orphaned, "the name is another's now");
+    // Nor is a label a name.
+    drop(Segment::create_memfd(&name, &sized()).unwrap());
+    assert!(name.exists());
+    drop(next);
 
     let path = directory.path("file");
     let file = Segment::create_file(&path, &sized()).unwrap();
