@@ -367,7 +367,9 @@ mod public {
         ///
         /// - of an array, a writing: a snapshot of it is `Torn` until the next writing is complete;
         /// - of a queue, the elements that the dead were enqueueing or dequeueing;
-        /// - of a pool, the objects the dead owned, which were given back.
+        /// - of a pool, the objects the dead owned, which were given back;
+        /// - of a ring, the elements that a dead writer was pushing and, where it overwrites, as many old ones. Until
+        ///   as many were pushed again, a dead writer is noted whatever it was doing.
         ///
         /// Changes through plain pointers leave no trace. After a crash of the machine, everything is listed that
         /// anybody had open in a segment in a file. What was not complete enough to have a name is not there. The dead
