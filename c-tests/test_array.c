@@ -268,6 +268,8 @@ static void every_structure_shows_its_bytes(void) {
   shm_span *span = NULL;
   shm_atomic *atomic = NULL;
   shm_pool *pool = NULL;
+  shm_ring *ring = NULL;
+  shm_ring_options stream;
   shm_atomic_value value;
   shm_pool_options options;
   value.i32 = 7;
@@ -283,8 +285,13 @@ static void every_structure_shows_its_bytes(void) {
   CHECK_SHOWS(span, span, "s");
   CHECK_SHOWS(atomic, atomic, "x");
   CHECK_SHOWS(pool, pool, "p");
+  OK(shm_ring_options_init(&stream));
+  stream.capacity = 4;
+  stream.elem_size = 8;
+  OK(shm_ring_create(segment, "r", &stream, &ring));
+  CHECK_SHOWS(ring, ring, "r");
   OK(shm_table_remove_all(segment, &removed));
-  CHECK_U64(removed, 5);
+  CHECK_U64(removed, 6);
   OK(shm_table_remove_all(segment, NULL));
   CHECK_STATUS(shm_table_remove_all(NULL, &removed), SHM_ERR_INVALID);
   OK(shm_segment_close(segment));

@@ -348,6 +348,8 @@ void every_structure_shows_its_bytes() {
   shows(segment, atomic);
   shows(segment, queue);
   shows(segment, pool);
+  auto ring = shmds::ring<int>::create(segment, "r", {.capacity = 4});
+  shows(segment, ring);
   CHECK(static_cast<void*>(array.data()) == array.bytes().data() + 128 && atomic.bytes()[0] == std::byte{7});
   auto moved = std::move(queue);
   throws([&] { (void)queue.bytes(); }, shmds::status::invalid, "queue is NULL");

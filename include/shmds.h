@@ -2230,6 +2230,25 @@ shm_status shm_ring_get_stats(const struct shm_ring *ring, struct shm_ring_stats
 shm_status shm_ring_set_spin(const struct shm_ring *ring, uint64_t spin_ns);
 
 /**
+ * All bytes of the ring, as docs/FORMAT.md has them. Valid until the handle is closed; of a read-only segment, for reading only.
+ * Other processes may write to them at any time.
+ *
+ * # Safety
+ * `ring` is NULL or a handle; `data` and `bytes` are NULL or writable.
+ */
+shm_status shm_ring_span(const struct shm_ring *ring,
+                         void **data,
+                         size_t *bytes);
+
+/**
+ * What the table said of the ring when this handle was opened, its name among it.
+ *
+ * # Safety
+ * `ring` is NULL or a handle; `out` is NULL or writable.
+ */
+shm_status shm_ring_entry(const struct shm_ring *ring, struct shm_entry *out);
+
+/**
  * Makes a reader with a position of its own, that begins at SHM_RING_OLDEST, SHM_RING_NEWEST, or a position another reader told. Also on a
  * read-only segment. It is closed with `shm_ring_reader_close`, and keeps the ring open.
  *

@@ -1648,6 +1648,9 @@ class ring {
   }
   /// How long this handle's waiting calls spin before they sleep.
   void spin(timeout time) { detail::check(shm_ring_set_spin(native(), time.nanoseconds())); }
+  /// All of its bytes, as docs/FORMAT.md has them; other processes may write to them at any time.
+  [[nodiscard]] std::span<std::byte> bytes() { return detail::bytes_of(shm_ring_span, native()); }
+  [[nodiscard]] std::span<const std::byte> bytes() const { return detail::bytes_of(shm_ring_span, native()); }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] std::uint64_t tag() const noexcept { return tag_; }  ///< as given to create or open
 

@@ -5,7 +5,7 @@ mod support;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use shmds::{Array, Atomic, Handle, Pool, Queue, QueueOptions, Segment, Span, Status};
+use shmds::{Array, Atomic, Handle, Pool, Queue, QueueOptions, Ring, RingOptions, Segment, Span, Status};
 use support::*;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -48,6 +48,7 @@ fn every_structure_shows_its_bytes() {
     let atomic = Atomic::<u64>::create(&segment, "atomic", 5).unwrap();
     let queue = Queue::<u64>::create(&segment, "queue", &QueueOptions::new(4)).unwrap();
     let pool = Pool::<u64>::create(&segment, "pool", 4).unwrap();
+    let ring = Ring::<u64>::create(&segment, "ring", &RingOptions::new(4)).unwrap();
     let all = segment.span();
     assert_eq!(all.len() as u64, segment.stats().unwrap().size);
     let shown = [
@@ -56,6 +57,7 @@ fn every_structure_shows_its_bytes() {
         (atomic.span(), atomic.entry()),
         (queue.span(), queue.entry()),
         (pool.span(), pool.entry()),
+        (ring.span(), ring.entry()),
     ];
     for (span, entry) in shown {
         let found = segment.find(&entry.name).unwrap().unwrap();

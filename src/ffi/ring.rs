@@ -4,9 +4,10 @@ use std::ffi::{c_char, c_void};
 
 use super::segment::shm_segment;
 use super::status::shm_status;
+use super::table::shm_entry;
 use super::{
-    SHM_EXCLUSIVE, Sized32, check_count, guard, need, need_bytes, need_options, need_out, need_text, only_flags, put,
-    timeout,
+    SHM_EXCLUSIVE, Sized32, check_count, give_entry, give_span, guard, need, need_bytes, need_options, need_out,
+    need_text, only_flags, put, timeout,
 };
 use crate::error::{Result, Status, fail};
 use crate::ring::{RawReader, RawRing, RingShape, RingStart, Taken};
@@ -529,6 +530,31 @@ pub unsafe extern "C" fn shm_ring_set_spin(ring: Option<&shm_ring>, spin_ns: u64
         need(ring, "ring")?.0.set_spin(timeout(spin_ns));
         Ok(Status::Ok)
     })
+}
+
+/// All bytes of the ring, as docs/FORMAT.md has them. Valid until the handle is closed; of a read-only segment, for reading only.
+/// Other processes may write to them at any time.
+///
+/// # Safety
+/// `ring` is NULL or a handle; `data` and `bytes` are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_ring_span(
+    ring: Option<&shm_ring>,
+    data: *mut *mut c_void,
+    bytes: *mut usize,
+) -> shm_status {
+    // SAFETY: the caller's promises.
+    guard(|| unsafe { give_span(need(ring, "ring")?.0.span(), data, bytes) })
+}
+
+/// What the table said of the ring when this handle was opened, its name among it.
+///
+/// # Safety
+/// `ring` is NULL or a handle; `out` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_ring_entry(ring: Option<&shm_ring>, out: *mut shm_entry) -> shm_status {
+    // SAFETY: the caller's promises.
+    guard(|| unsafe { give_entry(need(ring, "ring")?.0.entry(), out) })
 }
 
 fn start(position: u64) -> RingStart {

@@ -1,5 +1,6 @@
 //! Handles on a ring whose element size is known at run time: what the C ABI calls, and what `Ring<T>` is a face of.
 
+use std::ptr::NonNull;
 use std::time::Duration;
 
 use super::RingStart;
@@ -88,7 +89,7 @@ pub struct RingStats {
 struct Common {
     section: Section,
     stream: Stream,
-    control: std::ptr::NonNull<Control>,
+    control: NonNull<Control>,
     geometry: Geometry,
     spin: AtomicU64,
 }
@@ -198,6 +199,10 @@ impl RawRing {
 
     pub(crate) fn entry(&self) -> &Entry {
         self.common.section.entry()
+    }
+
+    pub(crate) fn span(&self) -> NonNull<[u8]> {
+        self.common.section.region().bytes()
     }
 
     pub(crate) fn elem_size(&self) -> usize {

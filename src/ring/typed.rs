@@ -2,12 +2,13 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 use std::time::Duration;
 
 use super::raw::{RawReader, RawRing, RingShape, RingStats};
 use super::{RingStart, Taken};
 use crate::error::Result;
-use crate::segment::Segment;
+use crate::segment::{Entry, Segment};
 use crate::shared::Plain;
 
 /// What a ring is to be.
@@ -144,6 +145,19 @@ impl<T: Plain> Ring<T> {
     /// `Invalid` for a position that was not written yet; `Corrupt`.
     pub fn reader(&self, start: RingStart) -> Result<RingReader<T>> {
         Ok(RingReader { raw: self.raw.reader(start)?, element: PhantomData })
+    }
+
+    /// All of its bytes, as docs/FORMAT.md has them. Valid while a handle on it is open; of a read-only segment, for reading only.
+    /// Other processes may write to them at any time.
+    #[must_use]
+    pub fn span(&self) -> NonNull<[u8]> {
+        self.raw.span()
+    }
+
+    /// What the table said of it when it was opened.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        self.raw.entry()
     }
 
     /// The name in the segment's table.
