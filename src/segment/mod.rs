@@ -588,6 +588,9 @@ mod public {
         if error.kind() == io::ErrorKind::WouldBlock {
             return fail!(Timeout, "{what}: the socket does not wait any longer");
         }
+        if error.kind() == io::ErrorKind::InvalidInput {
+            return fail!(Invalid, "{what}: {error}");
+        }
         Error::system(what, error)
     }
 
