@@ -583,7 +583,7 @@ typedef struct shm_entry {
   /**
    * 1 when somebody died in the middle of a change of it, until `shm_table_clear_interrupted`: of an array, a writing is
    * unfinished; of a queue, the elements the dead were enqueueing or dequeueing are lost; of a pool, their objects were
-   * given back. After a crash of the machine, 1 for all that was open in a segment in a file.
+   * given back; of a ring, those a writer was pushing are lost and, where it overwrites, as many old ones. After a crash of the machine, 1 for all that was open in a segment in a file.
    */
   uint32_t interrupted;
   /**
@@ -1497,9 +1497,9 @@ shm_status shm_segment_create_memfd(const char *name,
  * one of a segment made by `shm_segment_create_memfd`, but any segment's will do. `options` as for `shm_segment_open`.
  * The handle is closed with `shm_segment_close`.
  *
- * Errors: SHM_ERR_PERMISSION when a memfd is not sealed against shrinking and growing, or another object belongs to
- * another user, both without SHM_ANY_OWNER, or when its mode forbids it; SHM_ERR_INVALID for a number that is no
- * descriptor; else as `shm_segment_open`.
+ * Errors: SHM_ERR_PERMISSION when a memfd is not sealed against shrinking and growing, or another object, or one of
+ * reserved huge pages, belongs to another user, all without SHM_ANY_OWNER, or when its mode forbids it;
+ * SHM_ERR_INVALID for a number that is no descriptor; else as `shm_segment_open`.
  *
  * # Safety
  * `fd` is not closed by another thread meanwhile; `options` is NULL or as `shm_segment_options_init` left it; `out` is NULL

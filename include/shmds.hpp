@@ -362,7 +362,7 @@ class segment {
   void sync() const { detail::check(shm_segment_sync(native())); }
   /// The same for some of its bytes: `segment.sync(std::as_bytes(std::span(values.data(), 100)))`.
   void sync(std::span<const std::byte> bytes) const {
-    detail::check(shm_segment_sync_range(native(), bytes.data(), bytes.size()));
+    if (!bytes.empty()) detail::check(shm_segment_sync_range(native(), bytes.data(), bytes.size()));
   }
 
   /// The name in shared memory, or the path.

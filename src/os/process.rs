@@ -43,6 +43,16 @@ mod real {
         usize::try_from(size).unwrap_or(4096)
     }
 
+    /// The size beyond which this process may not have a file grow.
+    pub(crate) fn largest_file() -> u64 {
+        let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: a live structure, which is left as it is if there is no such limit.
+        unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
+        #[allow(clippy::unnecessary_cast)] // not everywhere
+        let limit = if limit.rlim_cur == libc::RLIM_INFINITY { u64::MAX } else { limit.rlim_cur as u64 };
+        limit
+    }
+
     /// What tells this run of the machine from others.
     pub(crate) fn boot_id() -> Option<Vec<u8>> {
         std::fs::read("/proc/sys/kernel/random/boot_id").ok()
