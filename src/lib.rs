@@ -48,6 +48,7 @@
 mod array;
 #[cfg(not(loom))]
 mod atomic;
+mod byte_queue;
 mod error;
 mod os;
 mod pool;
@@ -74,6 +75,8 @@ pub use shared::Plain;
 pub use array::Array;
 #[cfg(not(loom))]
 pub use atomic::{Atomic, AtomicValue, Scalar};
+#[cfg(not(loom))]
+pub use byte_queue::{ByteQueue, ByteQueueOptions, ByteQueueStats, Message, Messages, Reservation};
 #[cfg(not(loom))]
 pub use pool::{Pool, PoolStats};
 #[cfg(not(loom))]
