@@ -1,4 +1,4 @@
-/* What the peers share: programs on one side of a queue, started by tests that have another program, in another
+/* What the peers share: programs on one side of a structure, started by tests that have another program, in another
  * language, on the other side. peer_c is written with shmds.h alone, peer_cpp with shmds.hpp alone; both take the same
  * words:
  *
@@ -21,8 +21,37 @@
  *       pairs (producer, sequence) from word 1 on; word 0 is how many, stored last. With --inplace each is logged
  *       between peek and release. A log that is not empty is continued.
  *
+ *   peer span-fill SEGMENT SPAN SEED
+ *   peer span-check SEGMENT SPAN SEED
+ *       Writes bytes that follow from SEED; finds them, and fails otherwise.
+ *   peer array-write SEGMENT ARRAY COUNT
+ *       Completes the writings up to number COUNT (0: until it is killed), one behind the other, beginning after the one
+ *       that is there; see peer_writing.
+ *   peer array-read SEGMENT ARRAY COUNT
+ *       Takes snapshots until it has seen writing COUNT (0: until it is killed). Fails when one is a mixture, or older
+ *       than the one before. Prints "read N torn T": how many were whole, and how often the array was torn.
+ *   peer array-hold SEGMENT ARRAY COUNT
+ *       Begins a writing, writes the first COUNT elements, prints "held COUNT" and does nothing more until it is killed.
+ *   peer atomic-ping SEGMENT ATOMIC ROUNDS
+ *   peer atomic-pong SEGMENT ATOMIC ROUNDS
+ *       ROUNDS times (pong, 0: until it is killed), ping stores a value that is not 0 and waits for 0; pong waits for
+ *       it and stores 0. The atomic is of any type; of eight bytes, only the upper four differ. Ping lets pong fall
+ *       asleep each time, and prints "median-us M", microseconds for there and back.
+ *   peer pool-give SEGMENT POOL QUEUE COUNT
+ *   peer pool-take SEGMENT POOL QUEUE COUNT
+ *       Give acquires COUNT objects one by one, writes them, sends each handle as a message's producer, and waits until
+ *       none is left; take adopts, checks and releases them.
+ *   peer pool-hold SEGMENT POOL COUNT
+ *       Acquires COUNT objects, prints "held COUNT" and does nothing more until it is killed.
+ *   peer pool-storm SEGMENT POOL DOOMED NUMBER LOG
+ *       Acquires one to four objects, marks them, finds its marks, releases them, again and again until it is killed.
+ *       Fails when an object that it got bears the mark of another NUMBER, unless element NUMBER of the array DOOMED says
+ *       that this one was about to be killed; or when its own marks change. Word 0 of LOG is how often it did so.
+ *
+ * An array's elements are of 8 bytes, a pool's objects of PEER_OBJECT_WORDS times as many.
+ *
  * Words are 64-bit, in the machine's order, written through a shared mapping, so that they survive the peer. Peers wait
- * up to 5 seconds for the segment, and then for the queue, to appear. They end with 0: all was right; 1: something was
+ * up to 5 seconds for the segment, and then for the structure, to appear. They end with 0: all was right; 1: something was
  * wrong, and standard error says what; 2: the words make no sense; 3: the log is full.
  */
 #ifndef SHMDS_TEST_SUPPORT_PEER_H
@@ -43,8 +72,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PEER_PATIENCE_NS UINT64_C(5000000000) /* how long a peer waits for the segment, and for the queue */
+#define PEER_PATIENCE_NS UINT64_C(5000000000) /* how long a peer waits for the segment, and for the structure */
+#define PEER_LONG_NS UINT64_C(30000000000)     /* how long it waits for what another peer does */
 #define PEER_MAX_BULK 1024
+#define PEER_MAX_ELEMENTS 4096
+#define PEER_OBJECT_WORDS 8
 
 struct message {
   uint64_t producer;
@@ -75,7 +107,7 @@ static inline void peer_fail(const char *what, const char *why) {
 /* ---- what the command line asks for -------------------------------------------------------------------------- */
 
 struct peer_job {
-  const char *verb, *segment, *queue, *log;
+  const char *verb, *segment, *queue, *log, *other;
   uint64_t producer, count, first, bulk, pause_us;
   int inplace, peek;
 };
@@ -89,7 +121,13 @@ static inline void peer_usage(void) {
           "       peer consume SEGMENT QUEUE COUNT [--bulk N] [--inplace] [--pause-us U]\n"
           "       peer hold SEGMENT QUEUE claim|peek\n"
           "       peer storm-produce SEGMENT QUEUE PRODUCER_ID FIRST LOG [--inplace]\n"
-          "       peer storm-consume SEGMENT QUEUE LOG [--inplace]\n");
+          "       peer storm-consume SEGMENT QUEUE LOG [--inplace]\n"
+          "       peer span-fill|span-check SEGMENT SPAN SEED\n"
+          "       peer array-write|array-read|array-hold SEGMENT ARRAY COUNT\n"
+          "       peer atomic-ping|atomic-pong SEGMENT ATOMIC ROUNDS\n"
+          "       peer pool-give|pool-take SEGMENT POOL QUEUE COUNT\n"
+          "       peer pool-hold SEGMENT POOL COUNT\n"
+          "       peer pool-storm SEGMENT POOL DOOMED NUMBER LOG\n");
   exit(2);
 }
 
@@ -101,6 +139,29 @@ static inline uint64_t peer_number(const char *text) {
   return number;
 }
 
+/* The words behind the name of a structure other than a queue: a letter each. */
+static inline int peer_parse_structure(struct peer_job *job, int argc, char **argv) {
+  static const char *const verbs[][2] = {
+      {"span-fill", "f"},   {"span-check", "f"},  {"array-write", "c"}, {"array-read", "c"},
+      {"array-hold", "c"},  {"atomic-ping", "c"}, {"atomic-pong", "c"}, {"pool-give", "oc"},
+      {"pool-take", "oc"},  {"pool-hold", "c"},   {"pool-storm", "opl"},
+  };
+  for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+    const char *letter = verbs[i][1];
+    if (strcmp(job->verb, verbs[i][0]) != 0) continue;
+    if (argc != 4 + (int)strlen(letter)) peer_usage();
+    for (char **word = argv + 4; *letter != '\0'; word++, letter++) {
+      if (*letter == 'c') job->count = peer_number(*word);
+      if (*letter == 'f') job->first = peer_number(*word);
+      if (*letter == 'p') job->producer = peer_number(*word);
+      if (*letter == 'o') job->other = *word;
+      if (*letter == 'l') job->log = *word;
+    }
+    return 1;
+  }
+  return 0;
+}
+
 static inline struct peer_job peer_parse(int argc, char **argv) {
   struct peer_job job;
   memset(&job, 0, sizeof job);
@@ -109,6 +170,7 @@ static inline struct peer_job peer_parse(int argc, char **argv) {
   job.segment = argv[2];
   job.queue = argv[3];
   job.bulk = 1;
+  if (peer_parse_structure(&job, argc, argv)) return job;
   int next = 4;
   if (strcmp(job.verb, "produce") == 0 && argc >= 6) {
     job.producer = peer_number(argv[next++]);
@@ -233,6 +295,55 @@ static inline void peer_log_append(struct peer_log *log, const struct message *m
   log->words[1 + 2 * n] = m->producer;
   log->words[2 + 2 * n] = m->sequence;
   peer_log_store(log, 0, n + 1);
+}
+
+/* ---- what lies in spans, arrays and objects -------------------------------------------------------------------- */
+
+static inline unsigned char peer_byte(uint64_t seed, size_t at) { return (unsigned char)(seed * 31 + at * 7 + at / 251); }
+
+/* Writing `number` of so many words: the first is the number, the last the sum of the others. Number 0 is all zeros. */
+static inline void peer_writing(uint64_t *words, size_t count, uint64_t number) {
+  uint64_t sum = words[0] = number;
+  for (size_t i = 1; i + 1 < count; i++) sum += words[i] = number * UINT64_C(0x9E3779B97F4A7C15) * (i + 1);
+  words[count - 1] = sum;
+}
+
+/* Fails unless the words are those of the writing that the first one says. */
+static inline uint64_t peer_check_writing(const char *what, const uint64_t *words, size_t count) {
+  uint64_t expected[PEER_MAX_ELEMENTS];
+  peer_writing(expected, count, words[0]);
+  if (memcmp(words, expected, count * sizeof *words) != 0) peer_fail(what, "a mixture of writings");
+  return words[0];
+}
+
+/* Says "held COUNT", and does nothing more until it is killed. */
+#if defined(__GNUC__)
+__attribute__((noreturn))
+#endif
+static inline void peer_held(uint64_t count) {
+  printf("held %" PRIu64 "\n", count);
+  fflush(stdout);
+  for (;;) pause();
+}
+
+static inline int peer_compare(const void *a, const void *b) {
+  const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return (x > y) - (x < y);
+}
+
+/* Marks an object that was just acquired as that of worker `me`; gives the mark that was there, 0 if none. */
+static inline uint64_t peer_mark(uint64_t *object, uint64_t me) {
+  const uint64_t before = __atomic_exchange_n(object, me, __ATOMIC_ACQ_REL);
+  for (size_t i = 1; i < PEER_OBJECT_WORDS; i++) __atomic_store_n(object + i, me * (i + 1), __ATOMIC_RELAXED);
+  return before;
+}
+
+/* Fails unless the marks are still there, and takes them away. */
+static inline void peer_unmark(uint64_t *object, uint64_t me) {
+  for (size_t i = 1; i < PEER_OBJECT_WORDS; i++) {
+    if (__atomic_load_n(object + i, __ATOMIC_RELAXED) != me * (i + 1)) peer_fail("pool-storm", "somebody wrote to my object");
+  }
+  if (__atomic_exchange_n(object, 0, __ATOMIC_ACQ_REL) != me) peer_fail("pool-storm", "somebody marked my object");
 }
 
 #endif

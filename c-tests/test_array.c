@@ -190,6 +190,14 @@ static void a_living_writer_is_waited_for_and_a_killed_one_leaves_it_torn(void) 
   OK(shm_array_get_stats(array, &stats));
   CHECK_U64(stats.unfinished, 0);
   CHECK_U64(stats.writings, 1);
+  OK(shm_array_begin_write(array));
+  OK(shm_array_abandon_write(array));
+  CHECK_FAILS(shm_array_abandon_write(array), SHM_ERR_INVALID, "not writing array 'a'");
+  CHECK_STATUS(shm_array_snapshot(array, 0, WIDE, copy, LONG_ENOUGH), SHM_TORN);
+  OK(shm_array_begin_write(array));
+  OK(shm_array_end_write(array));
+  OK(shm_array_snapshot(array, 0, WIDE, copy, 0));
+  CHECK_STATUS(shm_array_abandon_write(NULL), SHM_ERR_INVALID);
   close_pipe(inside);
   OK(shm_array_close(array));
   OK(shm_segment_close(segment));
@@ -229,6 +237,59 @@ static void a_span_is_memory_with_a_name(void) {
   OK(shm_segment_close(segment));
 }
 
+/* The span and the entry that a structure hands out agree with the table, and with the segment's own span. */
+#define CHECK_SHOWS(noun, handle, its_name)                                                \
+  do {                                                                                     \
+    void *data_ = NULL, *base_ = NULL;                                                     \
+    size_t bytes_ = 0, all_ = 0;                                                           \
+    shm_entry told_, found_;                                                               \
+    OK(shm_segment_span(segment, &base_, &all_));                                          \
+    OK(shm_##noun##_span(handle, &data_, &bytes_));                                        \
+    OK(shm_##noun##_entry(handle, &told_));                                                \
+    OK(shm_table_find(segment, its_name, &found_));                                        \
+    CHECK_U64(bytes_, found_.size);                                                        \
+    CHECK_U64((uint64_t)((char *)data_ - (char *)base_), found_.offset);                   \
+    CHECK(told_.offset == found_.offset && told_.kind == found_.kind && all_ == 1 << 20);  \
+    CHECK(strcmp(told_.name, its_name) == 0);                                              \
+    CHECK_FAILS(shm_##noun##_span(NULL, &data_, &bytes_), SHM_ERR_INVALID, " is NULL");    \
+    CHECK_FAILS(shm_##noun##_span(handle, NULL, &bytes_), SHM_ERR_INVALID, "data is NULL"); \
+    CHECK_FAILS(shm_##noun##_span(handle, &data_, NULL), SHM_ERR_INVALID, "bytes is NULL"); \
+    CHECK_FAILS(shm_##noun##_entry(handle, NULL), SHM_ERR_INVALID, "out is NULL");         \
+    CHECK_FAILS(shm_##noun##_entry(NULL, &told_), SHM_ERR_INVALID, " is NULL");            \
+    OK(shm_##noun##_close(handle));                                                        \
+  } while (0)
+
+#define shm_span_span shm_span_data
+
+static void every_structure_shows_its_bytes(void) {
+  shm_segment *segment = new_segment(new_name(), 1 << 20);
+  shm_array *array = new_array(segment, 100, 8);
+  shm_queue *queue = new_queue(segment, "q", 0, 16, 8);
+  shm_span *span = NULL;
+  shm_atomic *atomic = NULL;
+  shm_pool *pool = NULL;
+  shm_atomic_value value;
+  shm_pool_options options;
+  value.i32 = 7;
+  OK(shm_span_create(segment, "s", 1000, 0, 0, &span));
+  OK(shm_atomic_create(segment, "x", SHM_ATOMIC_I32, value, 0, &atomic));
+  OK(shm_pool_options_init(&options));
+  options.capacity = 5;
+  options.elem_size = 24;
+  OK(shm_pool_create(segment, "p", &options, &pool));
+  uint32_t removed = 0;
+  CHECK_SHOWS(array, array, "a");
+  CHECK_SHOWS(queue, queue, "q");
+  CHECK_SHOWS(span, span, "s");
+  CHECK_SHOWS(atomic, atomic, "x");
+  CHECK_SHOWS(pool, pool, "p");
+  OK(shm_table_remove_all(segment, &removed));
+  CHECK_U64(removed, 5);
+  OK(shm_table_remove_all(segment, NULL));
+  CHECK_STATUS(shm_table_remove_all(NULL, &removed), SHM_ERR_INVALID);
+  OK(shm_segment_close(segment));
+}
+
 int main(void) {
   support_start(60);
   RUN(elements_are_copied_in_and_out_within_bounds);
@@ -237,5 +298,6 @@ int main(void) {
   RUN(snapshots_are_of_one_moment);
   RUN(a_living_writer_is_waited_for_and_a_killed_one_leaves_it_torn);
   RUN(a_span_is_memory_with_a_name);
+  RUN(every_structure_shows_its_bytes);
   return 0;
 }

@@ -260,11 +260,80 @@ static void sums_of_two_processes_are_complete(void) {
   }
 }
 
+/* What is not a number is passed over, whether it is there already or comes. */
+static void minima_and_maxima_pass_over_what_is_not_a_number(void) {
+  static const uint32_t floating[] = {SHM_ATOMIC_F32, SHM_ATOMIC_F64}, operations[] = {SHM_MINIMUM, SHM_MAXIMUM};
+  for (size_t i = 0; i < 4; i++) {
+    const uint32_t type = floating[i / 2], operation = operations[i % 2];
+    shm_segment *segment = new_segment(new_name(), 1 << 20);
+    shm_atomic *atomic = new_atomic(segment, type, 5);
+    shm_atomic_value nan, now;
+    memset(&nan, 0, sizeof nan);
+    if (type == SHM_ATOMIC_F32) nan.u32 = 0x7fc00000u;
+    else nan.u64 = UINT64_C(0x7ff8000000000000);
+    OK(shm_atomic_fetch(atomic, operation, nan, SHM_RELAXED, NULL));
+    CHECK_U64(now_is(atomic, type), 5);
+    OK(shm_atomic_store(atomic, nan, SHM_RELAXED));
+    OK(shm_atomic_fetch(atomic, operation, nan, SHM_RELAXED, NULL));
+    OK(shm_atomic_load(atomic, SHM_RELAXED, &now));
+    CHECK(type == SHM_ATOMIC_F32 ? now.f32 != now.f32 : now.f64 != now.f64);
+    OK(shm_atomic_fetch(atomic, operation, number(type, 7), SHM_RELAXED, NULL));
+    CHECK_U64(now_is(atomic, type), 7);
+    OK(shm_atomic_close(atomic));
+    OK(shm_segment_close(segment));
+  }
+}
+
+/* Any byte but 0 is true, for every operation. */
+static void a_scribbled_bool_is_true_for_every_operation(void) {
+  shm_segment *segment = new_segment(new_name(), 1 << 20);
+  const uint32_t type = SHM_ATOMIC_BOOL;
+  shm_atomic *atomic = new_atomic(segment, type, 0);
+  void *address = NULL;
+  shm_atomic_value value;
+  bool exchanged;
+  static const struct {
+    uint32_t operation;
+    bool operand, result;
+  } steps[] = {{SHM_AND, true, true}, {SHM_AND, false, false}, {SHM_OR, false, true}, {SHM_XOR, true, false}, {SHM_XOR, false, true}};
+  OK(shm_atomic_pointer(atomic, &address));
+  for (int byte = 1; byte < 256; byte++) {
+    unsigned char *scribbled = (unsigned char *)address;
+    *scribbled = (unsigned char)byte;
+    CHECK(now_is(atomic, type) == 1);
+    CHECK_STATUS(shm_atomic_wait(atomic, number(type, 1), 0, NULL), SHM_TIMEOUT);
+    OK(shm_atomic_wait(atomic, number(type, 0), 0, NULL));
+    value = number(type, 0);
+    OK(shm_atomic_compare_exchange(atomic, &value, number(type, 0), false, SHM_SEQ_CST, SHM_RELAXED, &exchanged));
+    CHECK(!exchanged && value_of(type, value) == 1 && *scribbled == byte);
+    OK(shm_atomic_compare_exchange(atomic, &value, number(type, 0), false, SHM_SEQ_CST, SHM_RELAXED, &exchanged));
+    CHECK(exchanged && *scribbled == 0);
+    *scribbled = (unsigned char)byte;
+    do {
+      value = number(type, 1);
+      OK(shm_atomic_compare_exchange(atomic, &value, number(type, 1), true, SHM_SEQ_CST, SHM_RELAXED, &exchanged));
+    } while (!exchanged);
+    CHECK(*scribbled == 1);
+    for (size_t s = 0; s < COUNT_OF(steps); s++) {
+      *scribbled = (unsigned char)byte;
+      OK(shm_atomic_fetch(atomic, steps[s].operation, number(type, steps[s].operand), SHM_ACQ_REL, &value));
+      CHECK(value_of(type, value) == 1 && *scribbled == steps[s].result);
+    }
+    *scribbled = (unsigned char)byte;
+    OK(shm_atomic_exchange(atomic, number(type, 0), SHM_ACQ_REL, &value));
+    CHECK(value_of(type, value) == 1 && *scribbled == 0);
+  }
+  OK(shm_atomic_close(atomic));
+  OK(shm_segment_close(segment));
+}
+
 int main(void) {
   support_start(60);
   RUN(every_type_loads_stores_and_exchanges);
   RUN(operations_do_what_they_say);
   RUN(what_makes_no_sense_is_refused_with_a_sentence);
+  RUN(minima_and_maxima_pass_over_what_is_not_a_number);
+  RUN(a_scribbled_bool_is_true_for_every_operation);
   RUN(waiting_crosses_processes);
   RUN(sums_of_two_processes_are_complete);
   return 0;

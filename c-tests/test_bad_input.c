@@ -60,6 +60,7 @@ static void null_is_refused_by_every_segment_function(void) {
   uint32_t number = 77;
   uint64_t size = 77;
   const char *text = "text";
+  void *address = &size;
 
   INVALID(shm_segment_options_init(NULL));
   INVALID(shm_open_segment(NULL, SIZE, &out));
@@ -71,6 +72,9 @@ static void null_is_refused_by_every_segment_function(void) {
   INVALID(shm_segment_open(name, &options, NULL));
   INVALID(shm_segment_close(NULL));
   INVALID(shm_segment_unlink(NULL));
+  INVALID(shm_segment_span(NULL, &address, &count));
+  INVALID(shm_segment_span(segment, NULL, &count));
+  INVALID(shm_segment_span(segment, &address, NULL));
   INVALID(shm_segment_count(NULL, &number));
   INVALID(shm_segment_count(segment, NULL));
   INVALID(shm_segment_get_stats(NULL, &stats));

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -63,6 +64,11 @@ void an_array_is_a_container() {
   std::iota(array.begin(), array.end(), 1);
   CHECK(array.front() == 1 && array.back() == 10 && array[4] == 5 && array.at(9) == 10);
   CHECK(std::accumulate(array.cbegin(), array.cend(), 0) == 55);
+  CHECK(std::inner_product(array.begin(), array.end(), array.begin(), 0) == 385);
+  CHECK(std::ranges::min(array) == 1 && std::ranges::max(array) == 10);
+  std::ranges::transform(array, array.begin(), [](int i) { return 2 * i; });
+  CHECK(std::reduce(array.begin(), array.end()) == 110);
+  std::iota(array.begin(), array.end(), 1);
   CHECK(*array.rbegin() == 10 && *(array.rend() - 1) == 1 && array.crend() - array.crbegin() == 10);
   std::ranges::sort(array, std::greater<>());
   CHECK(array.data()[0] == 10 && array.as_span().last(1)[0] == 1);
@@ -124,6 +130,56 @@ void snapshots_know_writers() {
   CHECK(array.snapshot(0, copy, 20s) == shmds::status::ok);
 }
 
+/// Writes while it is destroyed, which may be during an exception.
+struct late_writer {
+  shmds::array<int>& array;
+  ~late_writer() {
+    auto writing = array.write();
+    array.fill(5);
+  }
+};
+
+void an_exception_leaves_the_array_torn() {
+  const auto segment = fresh(new_name());
+  auto array = shmds::array<int>::create(segment, "a", {.count = 5});
+  std::array<int, 5> copy{};
+  const auto interrupted = [&](auto during) {
+    try {
+      during();
+    } catch (const std::runtime_error&) {
+      return true;
+    }
+    return false;
+  };
+  CHECK(interrupted([&] {
+    auto writing = array.write();
+    array.set(0, 1);
+    throw std::runtime_error("in the middle");
+  }));
+  CHECK(array.snapshot(0, copy) == shmds::status::torn && array.stats().unfinished == 1);
+  CHECK(interrupted([&] {
+    auto first = array.write();
+    auto writing = std::move(first);
+    throw std::runtime_error("after a move");
+  }));
+  CHECK(array.snapshot(0, copy) == shmds::status::torn && array.stats().writings == 0);
+  array.write().end();
+  CHECK(array.snapshot(0, copy) == shmds::status::ok && copy[0] == 1);
+  CHECK(interrupted([&] {
+    array.write().end();
+    throw std::runtime_error("after the end");
+  }));
+  CHECK(interrupted([&] {
+    late_writer writer{array};
+    throw std::runtime_error("before the beginning");
+  }));
+  CHECK(array.snapshot(0, copy) == shmds::status::ok && copy[4] == 5 && array.stats().writings == 3);
+  auto writing = array.write();
+  writing.abandon();
+  CHECK(array.snapshot(0, copy) == shmds::status::torn);
+  throws([&] { writing.end(); }, shmds::status::invalid, "array is NULL");
+}
+
 template <class T>
 void atomic_numbers() {
   const auto segment = fresh(new_name());
@@ -174,6 +230,50 @@ void atomic_flags_and_lookers() {
   CHECK(flag);
 }
 
+template <class T>
+void not_a_number_is_passed_over() {
+  const auto segment = fresh(new_name());
+  const T nan = std::numeric_limits<T>::quiet_NaN();
+  auto x = shmds::atomic<T>::create(segment, "x", T(5));
+  CHECK(x.fetch_min(nan) == T(5) && x.fetch_max(nan) == T(5) && x == T(5));
+  x = nan;
+  CHECK(std::isnan(x.fetch_min(T(7))) && x == T(7));
+  x = nan;
+  CHECK(std::isnan(x.fetch_max(T(8))) && x == T(8));
+  x = nan;
+  CHECK(std::isnan(x.fetch_max(nan)) && std::isnan(x.load()));
+}
+
+void a_scribbled_bool_is_true() {
+  const auto segment = fresh(new_name());
+  auto flag = shmds::atomic_bool::create(segment, "f", false);
+  auto* const byte = reinterpret_cast<unsigned char*>(flag.bytes().data());
+  for (int scribbled = 1; scribbled < 256; scribbled++) {
+    const auto scribble = [&] { *byte = static_cast<unsigned char>(scribbled); };
+    scribble();
+    bool expected = false;
+    CHECK(flag && flag.wait(false) && !flag.wait_for(true, 0ms));
+    CHECK(!flag.compare_exchange_strong(expected, false) && expected && *byte == scribbled);
+    CHECK(flag.compare_exchange_strong(expected, false) && *byte == 0);
+    scribble();
+    while (!flag.compare_exchange_weak(expected = true, true, std::memory_order_acq_rel, std::memory_order_relaxed)) {
+    }
+    CHECK(*byte == 1);
+    scribble();
+    CHECK(flag.fetch_and(true) && *byte == 1);
+    scribble();
+    CHECK(flag.fetch_and(false) && *byte == 0);
+    scribble();
+    CHECK(flag.fetch_or(false) && *byte == 1);
+    scribble();
+    CHECK(flag.fetch_xor(true) && *byte == 0);
+    scribble();
+    CHECK(!(flag ^= true) && *byte == 0);
+    scribble();
+    CHECK(flag.exchange(false) && *byte == 0);
+  }
+}
+
 void a_pool_lends_objects() {
   const auto name = new_name();
   const auto segment = fresh(name), second = shmds::segment::open(name);
@@ -214,6 +314,45 @@ void a_pool_lends_objects() {
   throws([&] { (void)picky.acquire(); }, shmds::status::invalid, "pool is NULL");
 }
 
+void everything_is_removed_at_once() {
+  const auto segment = fresh(new_name());
+  const auto span = shmds::span::create(segment, "s", 1000);
+  for (int i = 0; i < 20; i++) (void)shmds::atomic<int>::create(segment, std::to_string(i), i);
+  CHECK(segment.remove_all() == 21 && segment.entries().begin() == segment.entries().end());
+  CHECK(segment.stats().entries_used == 1 && segment.remove_all() == 0);  // ours is still open
+  const auto looking = look(segment.name().data());
+  throws([&] { looking.remove_all(); }, shmds::status::read_only, "read-only");
+}
+
+/// What the structure shows of itself is what the table says of it.
+template <class Structure>
+void shows(const shmds::segment& segment, Structure& structure) {
+  const std::span<std::byte> bytes = structure.bytes();
+  const std::span<const std::byte> same = std::as_const(structure).bytes();
+  const auto entry = segment.find(structure.name());
+  CHECK(entry && bytes.data() == same.data() && bytes.size() == same.size());
+  CHECK(bytes.size() == entry->size && bytes.data() - segment.bytes().data() == std::ptrdiff_t(entry->offset));
+}
+
+void every_structure_shows_its_bytes() {
+  const auto segment = fresh(new_name());
+  CHECK(segment.bytes().size() == segment.stats().size);
+  CHECK(std::memcmp(segment.bytes().data(), "SHMDSEG", 8) == 0);
+  auto span = shmds::span::create(segment, "s", 1000);
+  auto array = shmds::array<std::uint64_t>::create(segment, "a", {.count = 3});
+  auto atomic = shmds::atomic<int>::create(segment, "x", 7);
+  auto queue = shmds::queue<int>::create(segment, "q", {.capacity = 4});
+  auto pool = shmds::pool<point>::create(segment, "p", {.capacity = 4});
+  shows(segment, span);
+  shows(segment, array);
+  shows(segment, atomic);
+  shows(segment, queue);
+  shows(segment, pool);
+  CHECK(static_cast<void*>(array.data()) == array.bytes().data() + 128 && atomic.bytes()[0] == std::byte{7});
+  auto moved = std::move(queue);
+  throws([&] { (void)queue.bytes(); }, shmds::status::invalid, "queue is NULL");
+}
+
 void one_size_holds_them_all() {
   shmds::segment_options options{.exclusive = true, .table = shmds::table::small};
   options.size = shmds::segment_size(options, {shmds::span_size(1000, 4096), shmds::array_size<point>(100),
@@ -233,6 +372,7 @@ int main() {
   RUN(a_span_is_bytes);
   RUN(an_array_is_a_container);
   RUN(snapshots_know_writers);
+  RUN(an_exception_leaves_the_array_torn);
   RUN(atomic_numbers<std::int32_t>);
   RUN(atomic_numbers<std::uint32_t>);
   RUN(atomic_numbers<std::int64_t>);
@@ -240,7 +380,12 @@ int main() {
   RUN(atomic_numbers<float>);
   RUN(atomic_numbers<double>);
   RUN(atomic_flags_and_lookers);
+  RUN(not_a_number_is_passed_over<float>);
+  RUN(not_a_number_is_passed_over<double>);
+  RUN(a_scribbled_bool_is_true);
   RUN(a_pool_lends_objects);
+  RUN(everything_is_removed_at_once);
+  RUN(every_structure_shows_its_bytes);
   RUN(one_size_holds_them_all);
   return 0;
 }

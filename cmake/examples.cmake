@@ -9,3 +9,9 @@ foreach(source IN LISTS examples)
   set_target_properties(example_${name} PROPERTIES
     OUTPUT_NAME ${name} RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/examples")
 endforeach()
+
+# Those that need no second program are tests.
+if(SHMDS_BUILD_TESTS)
+  add_test(NAME example_blocks COMMAND example_blocks_cpp)
+  set_tests_properties(example_blocks PROPERTIES TIMEOUT 60 PASS_REGULAR_EXPRESSION "^read 200000 numbers from 196 blocks\n$")
+endif()

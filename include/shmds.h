@@ -116,7 +116,7 @@ enum shm_status
    */
   SHM_LAPPED = 5,
   /**
-   * A writer died in the middle, and nobody has written since: what is there is a mixture.
+   * A writer died or gave up in the middle, and nobody has written since: what is there is a mixture.
    */
   SHM_TORN = 6,
   /**
@@ -275,7 +275,7 @@ enum shm_atomic_type
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   /**
-   * One byte, 0 or 1: `b`.
+   * One byte, 0 or 1: `b`. Whatever else a peer may have written there reads as true.
    */
   SHM_ATOMIC_BOOL = 1,
   /**
@@ -377,11 +377,11 @@ enum shm_atomic_operation
    */
   SHM_XOR = 5,
   /**
-   * The lesser.
+   * The lesser; what is not a number is passed over, as by `fmin`.
    */
   SHM_MINIMUM = 6,
   /**
-   * The greater.
+   * The greater; what is not a number is passed over, as by `fmax`.
    */
   SHM_MAXIMUM = 7,
 };
@@ -408,7 +408,7 @@ typedef struct Handle Handle;
 typedef struct shm_array shm_array;
 
 /**
- * A handle on a named atomic. May be used from any thread.
+ * A handle on a named atomic. May be used from any thread. All operations are lock-free.
  */
 typedef struct shm_atomic shm_atomic;
 
@@ -511,7 +511,7 @@ typedef struct shm_array_stats {
    */
   uint32_t elem_align;
   /**
-   * 1 while a writing is under way, or was left unfinished by a writer that died.
+   * 1 while a writing is under way, or was left unfinished by a writer that died or gave up.
    */
   uint32_t unfinished;
   /**
@@ -519,6 +519,52 @@ typedef struct shm_array_stats {
    */
   uint64_t writings;
 } shm_array_stats;
+
+/**
+ * A named structure, as the table describes it.
+ */
+typedef struct shm_entry {
+  /**
+   * One of `shm_kind`.
+   */
+  uint32_t kind;
+  /**
+   * What the kind needs to know: for a queue, SHM_SPSC; for an atomic, its `shm_atomic_type`.
+   */
+  uint32_t flags;
+  /**
+   * Where its section begins, in bytes from the start of the segment.
+   */
+  uint64_t offset;
+  /**
+   * Bytes of its section.
+   */
+  uint64_t size;
+  /**
+   * Bytes of an element.
+   */
+  uint64_t elem_size;
+  /**
+   * Alignment of an element.
+   */
+  uint32_t elem_align;
+  /**
+   * How many participants have it open.
+   */
+  uint32_t users;
+  /**
+   * How many elements, in the structure's own sense: a queue's capacity.
+   */
+  uint64_t count;
+  /**
+   * The creator's own mark for the element type; 0 when there is none.
+   */
+  uint64_t type_tag;
+  /**
+   * Its name, NUL-terminated.
+   */
+  char name[SHM_NAME_CAPACITY];
+} shm_entry;
 
 /**
  * A value of an atomic; the type says which field.
@@ -948,52 +994,6 @@ typedef struct shm_participant {
   char command[16];
 } shm_participant;
 
-/**
- * A named structure, as the table describes it.
- */
-typedef struct shm_entry {
-  /**
-   * One of `shm_kind`.
-   */
-  uint32_t kind;
-  /**
-   * What the kind needs to know: for a queue, SHM_SPSC; for an atomic, its `shm_atomic_type`.
-   */
-  uint32_t flags;
-  /**
-   * Where its section begins, in bytes from the start of the segment.
-   */
-  uint64_t offset;
-  /**
-   * Bytes of its section.
-   */
-  uint64_t size;
-  /**
-   * Bytes of an element.
-   */
-  uint64_t elem_size;
-  /**
-   * Alignment of an element.
-   */
-  uint32_t elem_align;
-  /**
-   * How many participants have it open.
-   */
-  uint32_t users;
-  /**
-   * How many elements, in the structure's own sense: a queue's capacity.
-   */
-  uint64_t count;
-  /**
-   * The creator's own mark for the element type; 0 when there is none.
-   */
-  uint64_t type_tag;
-  /**
-   * Its name, NUL-terminated.
-   */
-  char name[SHM_NAME_CAPACITY];
-} shm_entry;
-
 
 
 
@@ -1146,8 +1146,18 @@ shm_status shm_array_begin_write(const struct shm_array *array);
 shm_status shm_array_end_write(const struct shm_array *array);
 
 /**
- * Copies `count` elements out, from `start` on, all of the same moment: SHM_OK; SHM_TORN when a writer died in the middle and nobody
- * has completed a writing since; SHM_TIMEOUT when writers left no gap for `timeout_ns` nanoseconds. After the latter two, what is in
+ * Leaves a writing in the middle, as the death of the writer would: the array is torn until a writing is completed.
+ *
+ * Errors: SHM_ERR_INVALID when this attachment is not writing.
+ *
+ * # Safety
+ * `array` is NULL or a handle.
+ */
+shm_status shm_array_abandon_write(const struct shm_array *array);
+
+/**
+ * Copies `count` elements out, from `start` on, all of the same moment: SHM_OK; SHM_TORN when a writer died in the middle or gave up,
+ * and nobody has completed a writing since; SHM_TIMEOUT when writers left no gap for `timeout_ns` nanoseconds. After the latter two, what is in
  * `elements` is of no use. Never holds a writer up.
  *
  * Errors: SHM_ERR_INVALID when there are not as many.
@@ -1168,6 +1178,25 @@ shm_status shm_array_snapshot(const struct shm_array *array,
  * `array` is NULL or a handle; `stats` is NULL or writable.
  */
 shm_status shm_array_get_stats(const struct shm_array *array, struct shm_array_stats *stats);
+
+/**
+ * All bytes of the array, as docs/FORMAT.md has them. Valid until the handle is closed; of a read-only segment, for reading only.
+ * Other processes may write to them at any time.
+ *
+ * # Safety
+ * `array` is NULL or a handle; `data` and `bytes` are NULL or writable.
+ */
+shm_status shm_array_span(const struct shm_array *array,
+                          void **data,
+                          size_t *bytes);
+
+/**
+ * What the table said of the array when this handle was opened, its name among it.
+ *
+ * # Safety
+ * `array` is NULL or a handle; `out` is NULL or writable.
+ */
+shm_status shm_array_entry(const struct shm_array *array, struct shm_entry *out);
 
 /**
  * How many bytes of a segment an atomic takes, of whatever type.
@@ -1328,6 +1357,25 @@ shm_status shm_atomic_pointer(const struct shm_atomic *atomic,
  * `atomic` is NULL or a handle; `type` is NULL or writable.
  */
 shm_status shm_atomic_get_type(const struct shm_atomic *atomic, uint32_t *type);
+
+/**
+ * All bytes of the atomic, as docs/FORMAT.md has them. Valid until the handle is closed; of a read-only segment, for reading only.
+ * Other processes may write to them at any time.
+ *
+ * # Safety
+ * `atomic` is NULL or a handle; `data` and `bytes` are NULL or writable.
+ */
+shm_status shm_atomic_span(const struct shm_atomic *atomic,
+                           void **data,
+                           size_t *bytes);
+
+/**
+ * What the table said of the atomic when this handle was opened, its name among it.
+ *
+ * # Safety
+ * `atomic` is NULL or a handle; `out` is NULL or writable.
+ */
+shm_status shm_atomic_entry(const struct shm_atomic *atomic, struct shm_entry *out);
 
 /**
  * Fills in the defaults.
@@ -1503,6 +1551,25 @@ shm_status shm_pool_next(const struct shm_pool *pool,
  * `pool` is NULL or a handle; `stats` is NULL or writable.
  */
 shm_status shm_pool_get_stats(const struct shm_pool *pool, struct shm_pool_stats *stats);
+
+/**
+ * All bytes of the pool, as docs/FORMAT.md has them. Valid until the handle is closed; of a read-only segment, for reading only.
+ * Other processes may write to them at any time.
+ *
+ * # Safety
+ * `pool` is NULL or a handle; `data` and `bytes` are NULL or writable.
+ */
+shm_status shm_pool_span(const struct shm_pool *pool,
+                         void **data,
+                         size_t *bytes);
+
+/**
+ * What the table said of the pool when this handle was opened, its name among it.
+ *
+ * # Safety
+ * `pool` is NULL or a handle; `out` is NULL or writable.
+ */
+shm_status shm_pool_entry(const struct shm_pool *pool, struct shm_entry *out);
 
 /**
  * Fills in the defaults.
@@ -1751,6 +1818,25 @@ shm_status shm_queue_get_stats(const struct shm_queue *queue, struct shm_queue_s
  * `queue` is NULL or a handle.
  */
 shm_status shm_queue_set_spin(const struct shm_queue *queue, uint64_t spin_ns);
+
+/**
+ * All bytes of the queue, as docs/FORMAT.md has them. Valid until the handle is closed; of a read-only segment, for reading only.
+ * Other processes may write to them at any time.
+ *
+ * # Safety
+ * `queue` is NULL or a handle; `data` and `bytes` are NULL or writable.
+ */
+shm_status shm_queue_span(const struct shm_queue *queue,
+                          void **data,
+                          size_t *bytes);
+
+/**
+ * What the table said of the queue when this handle was opened, its name among it.
+ *
+ * # Safety
+ * `queue` is NULL or a handle; `out` is NULL or writable.
+ */
+shm_status shm_queue_entry(const struct shm_queue *queue, struct shm_entry *out);
 
 /**
  * Fills in the defaults.
@@ -2263,6 +2349,26 @@ shm_status shm_span_close(struct shm_span *span);
 shm_status shm_span_data(const struct shm_span *span, void **data, size_t *bytes);
 
 /**
+ * What the table said of the span when this handle was opened, its name among it.
+ *
+ * # Safety
+ * `span` is NULL or a handle; `out` is NULL or writable.
+ */
+shm_status shm_span_entry(const struct shm_span *span, struct shm_entry *out);
+
+/**
+ * All of the segment's bytes, where this attachment has mapped them. Valid until the segment and everything in it is closed; of a
+ * read-only segment, for reading only. For those who look, or who register the memory with a device: other processes may write to
+ * it at any time, and who writes to it past the structures breaks them.
+ *
+ * # Safety
+ * `segment` is NULL or a handle; `data` and `bytes` are NULL or writable.
+ */
+shm_status shm_segment_span(const struct shm_segment *segment,
+                            void **data,
+                            size_t *bytes);
+
+/**
  * The sentence of this thread's last negative status, with the names and numbers involved; empty when there was none.
  * Valid until this thread's next failing call. Never NULL.
  */
@@ -2329,6 +2435,17 @@ shm_status shm_table_next(const struct shm_segment *segment,
  */
 shm_status shm_table_remove(const struct shm_segment *segment,
                             const char *name);
+
+/**
+ * Takes the names of all structures away, as `shm_table_remove` does, and sets `removed` to how many there were; NULL: not wanted.
+ *
+ * Errors: SHM_ERR_READ_ONLY; SHM_ERR_BUSY.
+ *
+ * # Safety
+ * `segment` is NULL or a handle; `removed` is NULL or writable.
+ */
+shm_status shm_table_remove_all(const struct shm_segment *segment,
+                                uint32_t *removed);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -26,6 +26,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <functional>
 #include <initializer_list>
 #include <iterator>
@@ -98,6 +99,14 @@ inline status check(shm_status returned) {
 /// As check(), for functions that know success only, and the one error that means "there is none".
 inline bool check_found(shm_status returned) {
   return returned != SHM_ERR_NOT_FOUND && check(returned) == status::ok;
+}
+
+/// What a C function hands out as address and length.
+inline std::span<std::byte> bytes_of(auto function, auto* handle) {
+  void* data = nullptr;
+  std::size_t size = 0;
+  check(function(handle, &data, &size));
+  return {static_cast<std::byte*>(data), size};
 }
 
 /// A name as C wants it. One with a NUL inside would be cut short there and mean another thing: refused.
@@ -268,6 +277,9 @@ class segment {
     detail::check(shm_segment_name(native(), &text));
     return text;
   }
+  /// All of it, as mapped here and as docs/FORMAT.md has it: to look at, or to register with a device. Other processes
+  /// may write to it at any time.
+  [[nodiscard]] std::span<const std::byte> bytes() const { return detail::bytes_of(shm_segment_span, native()); }
   [[nodiscard]] segment_stats stats() const {
     segment_stats stats{};
     detail::check(shm_segment_get_stats(native(), &stats));
@@ -311,6 +323,13 @@ class segment {
   /// Takes a structure's name away at once; its memory is free when its last user is gone. False if there was none.
   bool remove(std::string_view name) const {
     return detail::check_found(shm_table_remove(native(), detail::c_name(name).c_str()));
+  }
+
+  /// Takes all names away, and says how many there were.
+  std::uint32_t remove_all() const {  // NOLINT: the number is an extra
+    std::uint32_t removed = 0;
+    detail::check(shm_table_remove_all(native(), &removed));
+    return removed;
   }
 
   /// The C handle, still owned by this object; null if this is empty.
@@ -538,6 +557,9 @@ class queue {
   }
   /// How long this handle's waiting calls spin before they sleep.
   void spin(timeout time) { detail::check(shm_queue_set_spin(native(), time.nanoseconds())); }
+  /// All of its bytes, as docs/FORMAT.md has them; other processes may write to them at any time.
+  [[nodiscard]] std::span<std::byte> bytes() { return detail::bytes_of(shm_queue_span, native()); }
+  [[nodiscard]] std::span<const std::byte> bytes() const { return detail::bytes_of(shm_queue_span, native()); }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] std::uint64_t tag() const noexcept { return tag_; }  ///< as given to create or open
 
@@ -614,6 +636,9 @@ class span {
   [[nodiscard]] std::span<std::byte> as_span() const noexcept {
     return handle_ ? bytes_ : std::span<std::byte>();
   }
+  /// The same, as every structure has it.
+  [[nodiscard]] std::span<std::byte> bytes() noexcept { return as_span(); }
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return as_span(); }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
   /// The C handle, still owned by this object; null if this is empty. So with all structures.
@@ -673,24 +698,37 @@ shm_array_options native(const array_options& from) {
 
 }  // namespace detail
 
-/// A writing that snapshots see whole or not at all; end() or the destructor completes it.
+/// A writing that snapshots see whole or not at all; end() or the destructor completes it. If an exception takes it
+/// away, or abandon(), the array is torn until somebody completes a writing: half of one is not shown as whole.
 class array_writing {
  public:
   explicit array_writing(const shm_array* array) : array_(array) { detail::check(shm_array_begin_write(array)); }
-  array_writing(array_writing&& other) noexcept : array_(std::exchange(other.array_, nullptr)) {}
+  array_writing(array_writing&& other) noexcept
+      : array_(std::exchange(other.array_, nullptr)), exceptions_(other.exceptions_) {}
   array_writing& operator=(array_writing&&) = delete;
   ~array_writing() {
-    if (array_ != nullptr) shm_array_end_write(array_);
+    if (array_ == nullptr) return;
+    if (std::uncaught_exceptions() > exceptions_) shm_array_abandon_write(array_);
+    else shm_array_end_write(array_);
   }
   void end() { detail::check(shm_array_end_write(std::exchange(array_, nullptr))); }
+  void abandon() { detail::check(shm_array_abandon_write(std::exchange(array_, nullptr))); }
 
  private:
   const shm_array* array_;
+  int exceptions_ = std::uncaught_exceptions();  ///< under way when it began: those do not take it away
 };
 
 /// An array of fixed length in a segment. Elements are reached as those of a heap array are: plain loads and stores,
 /// and who reads while another process writes gets whatever is there. get, set, load and store copy through atomics
 /// of at most eight bytes; a `writing` and a `snapshot` together give copies of one moment.
+///
+/// It is a contiguous range, so what the standard library does with ranges, spans and iterators it does with an array:
+///
+///     std::reduce(a.begin(), a.end())                                         // the sum
+///     std::ranges::minmax(a)
+///     std::ranges::transform(a, a.begin(), [](double x) { return 2 * x; })    // scaled
+///     std::inner_product(a.begin(), a.end(), b.begin(), 0.0)
 template <element T>
 class array {
  public:
@@ -761,7 +799,7 @@ class array {
   /// throws `status::busy` when somebody living writes.
   [[nodiscard]] array_writing write() { return array_writing(native()); }
   /// Copies out, from `start` on, all of one moment: `status::ok`; `status::torn` when a writer died in the middle
-  /// and nobody completed a writing since; `status::timeout` when writers left no gap.
+  /// or gave up, and nobody completed a writing since; `status::timeout` when writers left no gap.
   [[nodiscard]] status snapshot(std::size_t start, std::span<T> out, timeout limit = forever) const {
     if (out.empty()) return status::ok;
     return detail::check(shm_array_snapshot(native(), start, out.size(), out.data(), limit.nanoseconds()));
@@ -771,6 +809,9 @@ class array {
     detail::check(shm_array_get_stats(native(), &stats));
     return stats;
   }
+  /// All of its bytes, as docs/FORMAT.md has them; other processes may write to them at any time.
+  [[nodiscard]] std::span<std::byte> bytes() { return detail::bytes_of(shm_array_span, native()); }
+  [[nodiscard]] std::span<const std::byte> bytes() const { return detail::bytes_of(shm_array_span, native()); }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] shm_array* native() const noexcept { return handle_.get(); }
   [[nodiscard]] explicit operator bool() const noexcept { return handle_ != nullptr; }
@@ -834,7 +875,7 @@ concept atomic_value = detail::atomic_type<T>() != 0;
 /// std::atomic's do not. Who changes the value for waiters notifies.
 template <atomic_value T>
 class atomic {
-  /// A bool is handled as its byte: a peer may have written one that no bool has.
+  /// A bool is handled as its byte: a peer may have written one that no bool has. Any that is not zero is true.
   using word = std::conditional_t<std::is_same_v<T, bool>, std::uint8_t, T>;
   using order = std::memory_order;
   static constexpr order strict = std::memory_order_seq_cst;
@@ -858,18 +899,17 @@ class atomic {
   [[nodiscard]] T load(order o = strict) const { return value(readable().load(o)); }
   void store(T desired, order o = strict) { writable().store(static_cast<word>(desired), o); }
   T exchange(T desired, order o = strict) { return value(writable().exchange(static_cast<word>(desired), o)); }
-  /// Compared bit by bit. If the value is another, `expected` becomes that. A weak one may fail for no reason.
-  bool compare_exchange_weak(T& expected, T desired, order o = strict) {
-    auto found = static_cast<word>(expected);
-    const bool done = writable().compare_exchange_weak(found, static_cast<word>(desired), o);
-    if (!done) expected = value(found);
-    return done;
+  /// Compared bit by bit. If the value is another, `expected` becomes that. A weak one may fail for no reason. One order
+  /// for both outcomes, or one for each.
+  bool compare_exchange_weak(T& expected, T desired, order o = strict) { return compare<true>(expected, desired, o); }
+  bool compare_exchange_weak(T& expected, T desired, order success, order failure) {
+    return compare<true>(expected, desired, success, failure);
   }
   bool compare_exchange_strong(T& expected, T desired, order o = strict) {
-    auto found = static_cast<word>(expected);
-    const bool done = writable().compare_exchange_strong(found, static_cast<word>(desired), o);
-    if (!done) expected = value(found);
-    return done;
+    return compare<false>(expected, desired, o);
+  }
+  bool compare_exchange_strong(T& expected, T desired, order success, order failure) {
+    return compare<false>(expected, desired, success, failure);
   }
 
   // All return the value before.
@@ -882,14 +922,24 @@ class atomic {
     if constexpr (integer) return writable().fetch_sub(n, o);
     else return change([n](T old) { return old - n; }, o);
   }
-  T fetch_and(T n, order o = strict) requires(!floating) { return value(writable().fetch_and(word(n), o)); }
-  T fetch_or(T n, order o = strict) requires(!floating) { return value(writable().fetch_or(word(n), o)); }
-  T fetch_xor(T n, order o = strict) requires(!floating) { return value(writable().fetch_xor(word(n), o)); }
+  T fetch_and(T n, order o = strict) requires(!floating) {
+    if constexpr (integer) return writable().fetch_and(n, o);
+    else return change([n](T old) { return old && n; }, o);
+  }
+  T fetch_or(T n, order o = strict) requires(!floating) {
+    if constexpr (integer) return writable().fetch_or(n, o);
+    else return change([n](T old) { return old || n; }, o);
+  }
+  T fetch_xor(T n, order o = strict) requires(!floating) {
+    if constexpr (integer) return writable().fetch_xor(n, o);
+    else return change([n](T old) { return old != n; }, o);
+  }
+  // What is not a number is passed over, as by std::fmin and std::fmax.
   T fetch_min(T n, order o = strict) requires(integer || floating) {
-    return change([n](T old) { return n < old ? n : old; }, o);
+    return change([n](T old) { return n < old || is_nan(old) ? n : old; }, o);
   }
   T fetch_max(T n, order o = strict) requires(integer || floating) {
-    return change([n](T old) { return old < n ? n : old; }, o);
+    return change([n](T old) { return old < n || is_nan(old) ? n : old; }, o);
   }
 
   // As a number. These return the value after, but for x++ and x--.
@@ -918,6 +968,9 @@ class atomic {
   T wait(T old) const { return wait_for(old, forever).value(); }  // NOLINT: the value is an extra
   void notify_one() { detail::check(shm_atomic_notify_one(native())); }
   void notify_all() { detail::check(shm_atomic_notify_all(native())); }
+  /// All of its bytes, as docs/FORMAT.md has them; other processes may write to them at any time.
+  [[nodiscard]] std::span<std::byte> bytes() { return detail::bytes_of(shm_atomic_span, native()); }
+  [[nodiscard]] std::span<const std::byte> bytes() const { return detail::bytes_of(shm_atomic_span, native()); }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] shm_atomic* native() const noexcept { return handle_.get(); }
 
@@ -945,6 +998,23 @@ class atomic {
     std::memcpy(&to, &value, sizeof to);
     return to;
   }
+  template <bool Weak>
+  bool compare(T& expected, T desired, auto... orders) {
+    const auto place = writable();
+    auto found = static_cast<word>(expected);
+    for (;;) {
+      const word tried = found;
+      bool done;
+      if constexpr (Weak) done = place.compare_exchange_weak(found, static_cast<word>(desired), orders...);
+      else done = place.compare_exchange_strong(found, static_cast<word>(desired), orders...);
+      if (done) return true;
+      if constexpr (std::is_same_v<T, bool>) {  // a byte that no bool has may read as the one expected
+        if (found != tried && value(found) == expected) continue;
+      }
+      expected = value(found);
+      return false;
+    }
+  }
   static T value(word found) noexcept {
     if constexpr (std::is_same_v<T, bool>) return found != 0;
     else return found;
@@ -960,10 +1030,14 @@ class atomic {
   }
   T change(auto to, order o) {
     const auto place = writable();
-    T old = place.load(std::memory_order_relaxed);
-    while (!place.compare_exchange_weak(old, to(old), o, std::memory_order_relaxed)) {
+    word old = place.load(std::memory_order_relaxed);
+    while (!place.compare_exchange_weak(old, static_cast<word>(to(value(old))), o, std::memory_order_relaxed)) {
     }
-    return old;
+    return value(old);
+  }
+  static bool is_nan(T x) noexcept {
+    if constexpr (floating) return x != x;
+    else return false;
   }
   std::atomic_ref<word> readable() const {
     if (!handle_) [[unlikely]] throw error(status::invalid, "this atomic is empty");
@@ -1151,6 +1225,9 @@ class pool {
   }
   /// The objects that somebody owns: `for (auto h : pool.handles())`.
   [[nodiscard]] pool_range handles() const noexcept { return pool_range(native()); }
+  /// All of its bytes, as docs/FORMAT.md has them; other processes may write to them at any time.
+  [[nodiscard]] std::span<std::byte> bytes() { return detail::bytes_of(shm_pool_span, native()); }
+  [[nodiscard]] std::span<const std::byte> bytes() const { return detail::bytes_of(shm_pool_span, native()); }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] shm_pool* native() const noexcept { return handle_.get(); }
   [[nodiscard]] explicit operator bool() const noexcept { return handle_ != nullptr; }

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Measures the queues beside their peers: what a call costs alone (criterion), then throughput and round trips between two
-# cores. A table on stdout; target/bench/report.json. The source of both says what is what: benches/peers/.
+# Measures reading an array beside a heap array, in three languages (benches/array.*), and the queues beside their peers:
+# what a call costs alone (criterion), then throughput and round trips between two cores (benches/peers/). Tables on
+# stdout; the queues also in target/bench/report.json. `bench.sh array` measures the arrays only.
 # SHMDS_BENCH_FEATURES=--no-default-features leaves out iceoryx2, which takes longest to build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,6 +14,27 @@ clean_up() { # what a killed run leaves; a finished one leaves nothing
 }
 trap clean_up EXIT
 rm -rf "$CRITERION_HOME" "$CARGO_TARGET_DIR/bench/report.json"
+
+arrays() { # pinned to the first core
+  local lib cores work="$CARGO_TARGET_DIR/bench/array"
+  lib=$(realpath "${CMAKE_BINARY_DIR:-target/cmake}/lib")
+  cores=${SHMDS_BENCH_CORES:-$(taskset -cp $$ | sed 's/.*: //; s/-.*//')}
+  mkdir -p "$work"
+  cargo bench --locked --bench array --no-run
+  # Where the same loop lies in a cache line makes a factor of two.
+  local flags=(-O3 -falign-loops=64 -Wall -Wextra -Werror -Iinclude -L"$lib" -Wl,-rpath,"$lib")
+  "${CC:-gcc}" -std=c11 "${flags[@]}" benches/array.c -lshmds -lm -o "$work/c"
+  "${CXX:-g++}" -std=c++20 "${flags[@]}" benches/array.cpp -lshmds -o "$work/cpp"
+  echo "Reading arrays of 64-bit numbers: nanoseconds an element, medians of 11 repetitions; and median, least and"
+  echo "greatest of their ratios, shmds to heap. What is done is told in benches/array.rs."
+  echo "                                heap     shmds   ratio"
+  taskset -c "${cores%%,*}" cargo bench --quiet --locked --bench array
+  taskset -c "${cores%%,*}" "$work/c"
+  taskset -c "${cores%%,*}" "$work/cpp"
+}
+echo "==> arrays" >&2
+arrays
+[ "${1:-}" != array ] || exit 0
 
 cargo build --release "${peers[@]}"
 echo "==> one thread" >&2

@@ -19,8 +19,8 @@
 //!
 //! # Death
 //!
-//! A writer that dies between the beginning and the end of a writing leaves the array *torn*: snapshots say so, until the next
-//! writing is complete. Nothing else remembers anything.
+//! A writer that dies between the beginning and the end of a writing, or gives it up, leaves the array *torn*: snapshots say so,
+//! until the next writing is complete. Nothing else remembers anything.
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -142,6 +142,10 @@ impl RawArray {
         self.section.entry()
     }
 
+    pub(crate) fn span(&self) -> NonNull<[u8]> {
+        self.section.region().bytes()
+    }
+
     pub(crate) fn data(&self) -> NonNull<u8> {
         self.data
     }
@@ -240,15 +244,19 @@ impl RawArray {
         Err(fail!(Busy, "array '{}' is being written by participant {owner}", self.entry().name))
     }
 
-    /// Leaves a writing in the middle: the array is torn.
-    fn abandon_write(&self) {
-        self.lock().reclaim(self.section.segment().attachment().me());
-    }
-
     /// Ends it.
     pub(crate) fn end_write(&self) -> Result<()> {
+        self.leave_write(SeqLock::end)
+    }
+
+    /// Leaves it in the middle: the array is torn.
+    pub(crate) fn abandon_write(&self) -> Result<()> {
+        self.leave_write(SeqLock::abandon)
+    }
+
+    fn leave_write(&self, leave: impl FnOnce(&SeqLock, u32) -> bool) -> Result<()> {
         let me = self.section.segment().attachment().me();
-        if me != 0 && self.lock().end(me) {
+        if me != 0 && leave(self.lock(), me) {
             return Ok(());
         }
         Err(fail!(Invalid, "this attachment is not writing array '{}'", self.entry().name))
@@ -333,6 +341,11 @@ pub(crate) fn reclaim(entry: &Entry, section: Region, dead: u32) -> bool {
 /// let mut copy = [0.0; 100];
 /// assert!(temperatures.snapshot(0, &mut copy, std::time::Duration::MAX)?);
 /// assert_eq!(copy, [1.0; 100]);
+///
+/// // What iterators do, they do with an array:
+/// let warmest = temperatures.iter().fold(f32::MIN, f32::max);
+/// let product: f32 = temperatures.iter().zip(&copy).map(|(a, b)| a * b).sum();
+/// assert_eq!((warmest, product), (1.0, 100.0));
 /// # Ok(())
 /// # }
 /// ```
@@ -358,7 +371,7 @@ impl<T: Plain> Array<T> {
     /// As [`create`](Self::create); `Exists`.
     pub fn create_with(segment: &Segment, name: &str, len: u64, type_tag: u64, exclusive: bool) -> Result<Self> {
         let shape = ArrayShape { len, type_tag, exclusive, ..Self::any() };
-        Ok(Self { raw: RawArray::create(segment, name, &shape)?, element: PhantomData })
+        Self::over(RawArray::create(segment, name, &shape)?)
     }
 
     /// Opens the array `name`, however long it is.
@@ -366,7 +379,20 @@ impl<T: Plain> Array<T> {
     /// # Errors
     /// `NotFound`; `Mismatch`; `Invalid`; `Busy`.
     pub fn open(segment: &Segment, name: &str) -> Result<Self> {
-        Ok(Self { raw: RawArray::open(segment, name, Some(&Self::any()))?, element: PhantomData })
+        Self::over(RawArray::open(segment, name, Some(&Self::any()))?)
+    }
+
+    /// Who made it may have asked for a larger alignment: then there is not one `T` behind the other.
+    fn over(raw: RawArray) -> Result<Self> {
+        let (name, step) = (&raw.entry().name, raw.step());
+        if step != size_of::<T>() {
+            return Err(fail!(
+                Mismatch,
+                "the elements of array '{name}' are {step} bytes apart, not {}",
+                size_of::<T>()
+            ));
+        }
+        Ok(Self { raw, element: PhantomData })
     }
 
     /// How many bytes of a segment an array of `len` elements takes, alignment included.
@@ -380,6 +406,19 @@ impl<T: Plain> Array<T> {
     fn any() -> ArrayShape {
         let (elem_size, elem_align) = (size_of::<T>() as u64, align_of::<T>() as u32);
         ArrayShape { len: 0, elem_size, elem_align, type_tag: 0, exclusive: false }
+    }
+
+    /// All of its bytes, as docs/FORMAT.md has them. Valid while a handle on it is open; of a read-only segment, for reading only.
+    /// Other processes may write to them at any time.
+    #[must_use]
+    pub fn span(&self) -> NonNull<[u8]> {
+        self.raw.span()
+    }
+
+    /// What the table said of it when it was opened.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        self.raw.entry()
     }
 
     /// The name in the segment's table.
@@ -469,37 +508,39 @@ impl<T: Plain> Array<T> {
         (0..self.len()).map(|index| self.get(index).unwrap_or_else(|_| T::zeroed()))
     }
 
-    /// Runs `writing` so that snapshots see all of what it changes, or nothing. One writer at a time. If it panics, the array
-    /// is torn.
+    /// Runs `writing` so that snapshots see all of what it changes, or nothing. One writer at a time. If it fails or panics, the
+    /// array is torn: half a writing is not shown as a whole one.
     ///
     /// # Errors
     /// `Busy` when somebody living writes; `ReadOnly`; what `writing` returns.
     pub fn write<R>(&self, writing: impl FnOnce(&Self) -> Result<R>) -> Result<R> {
-        /// What becomes of the writing if `writing` panics.
+        /// What becomes of the writing unless `writing` succeeds.
         struct Abandon<'a>(&'a RawArray);
         impl Drop for Abandon<'_> {
             fn drop(&mut self) {
-                self.0.abandon_write();
+                let _ = self.0.abandon_write();
             }
         }
         self.raw.begin_write()?;
         let abandon = Abandon(&self.raw);
-        let result = writing(self);
+        let result = writing(self)?;
         std::mem::forget(abandon);
         self.raw.end_write()?;
-        result
+        Ok(result)
     }
 
     /// Copies elements out, from `start` on, all of the same moment. False when the writer left no gap until `timeout`.
     ///
     /// # Errors
-    /// `Torn` when a writer died in the middle and nobody has written since: [`copy_to_slice`](Self::copy_to_slice) gets what is there;
+    /// `Torn` when a writer died in the middle or gave up, and nobody has written since: [`copy_to_slice`](Self::copy_to_slice) gets what is there;
     /// `Invalid` when there are not as many.
     pub fn snapshot(&self, start: usize, elements: &mut [T], timeout: Duration) -> Result<bool> {
         // SAFETY: room for as many.
         match unsafe { self.raw.snapshot(start, elements.len(), elements.as_mut_ptr().cast(), timeout) }? {
             Status::Ok => Ok(true),
-            Status::Torn => Err(fail!(Torn, "the last writer of array '{}' died in the middle", self.name())),
+            Status::Torn => {
+                Err(fail!(Torn, "the last writer of array '{}' died or gave up in the middle", self.name()))
+            }
             _ => Ok(false),
         }
     }
@@ -508,5 +549,22 @@ impl<T: Plain> Array<T> {
     #[must_use]
     pub fn writings(&self) -> (u64, bool) {
         self.raw.writings()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::SegmentOptions;
+
+    #[test]
+    fn elements_with_gaps_between_them_are_no_array_of_a_type() {
+        let name = format!("shmds-test-gaps-{}", process::pid());
+        let segment = Segment::create(&name, &SegmentOptions::new().size(1 << 20).exclusive()).unwrap();
+        let shape = ArrayShape { len: 4, elem_size: 4, elem_align: 64, type_tag: 0, exclusive: true };
+        let _raw = RawArray::create(&segment, "wide", &shape).unwrap();
+        let refused = Array::<u32>::open(&segment, "wide").unwrap_err();
+        assert_eq!(refused.status(), Status::Mismatch);
+        assert!(refused.message().contains("'wide' are 64 bytes apart, not 4"), "{refused}");
     }
 }

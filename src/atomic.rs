@@ -7,12 +7,14 @@
 //! | 0 | the value: 1, 4 or 8 bytes, as native code has it |
 //! | 128 | event count: waiters sleep here |
 //!
-//! The entry's flags say the type: 1 bool, 2 i32, 3 u32, 4 i64, 5 u64, 6 f32, 7 f64.
+//! The entry's flags say the type: 1 bool, 2 i32, 3 u32, 4 i64, 5 u64, 6 f32, 7 f64. A bool is stored as 0 or 1; whatever else a peer
+//! may have written reads as true, in every operation alike.
 //!
 //! # Guarantees
 //!
 //! Every operation is lock-free: one instruction for loads, stores, exchanges, and integer sums and bits; a compare-and-swap loop
-//! for minima, maxima and floating-point arithmetic. The memory orders are C11's. Native code may use the address
+//! for minima, maxima, floating-point arithmetic and the bits of a bool. Of a minimum or maximum, what is not a number is passed over
+//! (IEEE 754's minNum, C's `fmin`). The memory orders are C11's. Native code may use the address
 //! ([`Atomic::as_ptr`]) with its own atomics.
 //!
 //! A futex compares 32 bits, and `std::atomic::wait` never wakes another process; so waiting goes through an event count, for every
@@ -232,8 +234,16 @@ impl RawAtomic {
         Ok(Self { section, value, event, scalar })
     }
 
+    pub(crate) fn entry(&self) -> &Entry {
+        self.section.entry()
+    }
+
+    pub(crate) fn span(&self) -> NonNull<[u8]> {
+        self.section.region().bytes()
+    }
+
     pub(crate) fn name(&self) -> &str {
-        &self.section.entry().name
+        &self.entry().name
     }
 
     pub(crate) fn scalar(&self) -> Scalar {
@@ -312,12 +322,20 @@ impl RawAtomic {
         self.writable()?;
         let (expected, desired) = (self.normal(expected), self.normal(desired));
         Ok(on_word!(self.word(), |atomic, T| {
-            let outcome = if weak {
-                atomic.compare_exchange_weak(expected as T, desired as T, success, failure)
-            } else {
-                atomic.compare_exchange(expected as T, desired as T, success, failure)
-            };
-            outcome.map(u64::from).map_err(u64::from)
+            let mut tried = expected as T;
+            loop {
+                let outcome = if weak {
+                    atomic.compare_exchange_weak(tried, desired as T, success, failure)
+                } else {
+                    atomic.compare_exchange(tried, desired as T, success, failure)
+                };
+                match outcome {
+                    Ok(_) => break Ok(expected),
+                    // A byte that no bool has may read as the one expected.
+                    Err(found) if found != tried && self.normal(found.into()) == expected => tried = found,
+                    Err(found) => break Err(self.normal(found.into())),
+                }
+            }
         }))
     }
 
@@ -503,6 +521,19 @@ impl<T: AtomicValue> Atomic<T> {
         RawAtomic::TAKEN
     }
 
+    /// All of its bytes, as docs/FORMAT.md has them. Valid while a handle on it is open; of a read-only segment, for reading only.
+    /// Other processes may write to them at any time.
+    #[must_use]
+    pub fn span(&self) -> NonNull<[u8]> {
+        self.raw.span()
+    }
+
+    /// What the table said of it when it was opened.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        self.raw.entry()
+    }
+
     /// The name in the segment's table.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -609,7 +640,7 @@ impl<T: AtomicValue> Atomic<T> {
         self.fetch(Operation::Xor, operand, order)
     }
 
-    /// Makes it the lesser; returns the value before.
+    /// Makes it the lesser, where what is not a number is passed over; returns the value before.
     ///
     /// # Errors
     /// `Invalid` for a bool; `ReadOnly`.
@@ -617,7 +648,7 @@ impl<T: AtomicValue> Atomic<T> {
         self.fetch(Operation::Minimum, operand, order)
     }
 
-    /// Makes it the greater; returns the value before.
+    /// Makes it the greater, where what is not a number is passed over; returns the value before.
     ///
     /// # Errors
     /// `Invalid` for a bool; `ReadOnly`.

@@ -22,7 +22,7 @@ pub enum Status {
     Closed = 4,
     /// The writer overtook this reader; what was lost is counted.
     Lapped = 5,
-    /// A writer died in the middle, and nobody has written since: what is there is a mixture.
+    /// A writer died or gave up in the middle, and nobody has written since: what is there is a mixture.
     Torn = 6,
     /// An argument is not acceptable.
     Invalid = -1,
@@ -105,7 +105,7 @@ impl Status {
             Self::Timeout => c"the time allowed ran out",
             Self::Closed => c"shut down",
             Self::Lapped => c"the writer overtook this reader",
-            Self::Torn => c"a writer died in the middle",
+            Self::Torn => c"a writer died or gave up in the middle",
             Self::Invalid => c"invalid argument",
             Self::NotFound => c"no such name",
             Self::Exists => c"the name exists already",

@@ -95,9 +95,25 @@ impl Span {
         self.len() == 0
     }
 
-    /// What the table says of it.
+    /// The region: address and length in one, as every structure has them.
+    #[must_use]
+    pub fn span(&self) -> NonNull<[u8]> {
+        self.section.region().bytes()
+    }
+
+    /// What the table said of it when it was opened.
     #[must_use]
     pub fn entry(&self) -> &Entry {
         self.section.entry()
+    }
+}
+
+impl Segment {
+    /// All of the segment's bytes, as docs/FORMAT.md has them, where this attachment has mapped them. Valid while the segment or
+    /// any structure of it is open; of a read-only segment, for reading only. For those who look, or who register the memory with
+    /// a device: other processes may write to it at any time, and who writes to it past the structures breaks them.
+    #[must_use]
+    pub fn span(&self) -> NonNull<[u8]> {
+        self.attachment().region().bytes()
     }
 }

@@ -2,7 +2,11 @@
 
 use std::fs;
 
-use shmds::{Queue, QueueOptions, Segment, SegmentOptions, TableShape};
+use std::sync::atomic::Ordering;
+
+use shmds::{
+    Array, Atomic, AtomicValue, Error, Pool, Queue, QueueOptions, Segment, SegmentOptions, Span, Status, TableShape,
+};
 
 struct Bytes(Vec<u8>);
 
@@ -138,4 +142,128 @@ fn spsc_lines_are_what_the_format_says() {
         let at = DATA + 512 + value / 7 * 64 + 8 + value % 7 * 8;
         assert_eq!(bytes.wide(at), 1000 + value as u64);
     }
+}
+
+/// What the first entry says: kind, size, element size, count, element alignment, flags.
+fn described(bytes: &Bytes) -> [u64; 6] {
+    assert_eq!(
+        (bytes.wide(ENTRIES) & 0xff, bytes.wide(ENTRIES + 16) as usize),
+        (2, DATA),
+        "LIVE, and the first section"
+    );
+    [
+        bytes.wide(ENTRIES) >> 8 & 0xff,
+        bytes.wide(ENTRIES + 24),
+        bytes.wide(ENTRIES + 32),
+        bytes.wide(ENTRIES + 40),
+        bytes.narrow(ENTRIES + 56).into(),
+        bytes.narrow(ENTRIES + 60).into(),
+    ]
+}
+
+#[test]
+fn a_span_is_its_bytes_as_the_format_says() {
+    let (name, segment) = segment("span");
+    let span = Span::create(&segment, "s", 1001, 64, true).unwrap();
+    // SAFETY: as long as the span is, and nobody else is there.
+    unsafe { span.as_ptr().write_bytes(0xa5, span.len()) };
+    let bytes = Bytes::of(&name);
+    assert_eq!(described(&bytes), [1, 1001, 1, 1001, 64, 0]);
+    assert!(bytes.0[DATA..DATA + 1001].iter().all(|byte| *byte == 0xa5));
+    assert_eq!(bytes.0[DATA + 1001], 0);
+}
+
+#[test]
+fn array_elements_and_lock_are_what_the_format_says() {
+    let (name, segment) = segment("array");
+    let array = Array::<[u16; 3]>::create(&segment, "a", 5).unwrap();
+    let lock = |bytes: &Bytes| (bytes.wide(DATA), bytes.narrow(DATA + 8), bytes.narrow(DATA + 12));
+    let bytes = Bytes::of(&name);
+    assert_eq!(described(&bytes), [2, 128 + 5 * 6, 6, 5, 2, 0]);
+    assert!(bytes.0[DATA..DATA + 128 + 5 * 6].iter().all(|byte| *byte == 0), "a zeroed section is an array of zeros");
+    for writing in 1..=3 {
+        array
+            .write(|array| {
+                assert_eq!(lock(&Bytes::of(&name)), (2 * writing - 1, 1, 0), "odd, and participant 1 writes");
+                array.set(4, [1, 2, 0x0304])
+            })
+            .unwrap();
+        assert_eq!(lock(&Bytes::of(&name)), (2 * writing, 0, 0));
+    }
+    let bytes = Bytes::of(&name);
+    assert_eq!(bytes.0[DATA + 128 + 4 * 6..][..6], [1, 0, 2, 0, 4, 3]);
+    let given_up = array.write(|array| array.set(5, [0; 3]));
+    assert_eq!(given_up.map_err(|error: Error| error.status()), Err(Status::Invalid));
+    assert_eq!(lock(&Bytes::of(&name)), (7, 0, 0), "torn: odd, and nobody there");
+}
+
+#[test]
+fn an_array_of_large_alignment_begins_at_it() {
+    #[derive(Clone, Copy, bytemuck::AnyBitPattern)]
+    #[repr(C, align(512))]
+    struct Wide([u8; 512]);
+    let (name, segment) = segment("aligned");
+    let array = Array::<Wide>::create(&segment, "a", 2).unwrap();
+    array.set(1, Wide([7; 512])).unwrap();
+    let bytes = Bytes::of(&name);
+    assert_eq!(described(&bytes), [2, 512 + 2 * 512, 512, 2, 512, 0]);
+    assert_eq!((bytes.0[DATA + 1023], bytes.0[DATA + 1024], bytes.0[DATA + 1535]), (0, 7, 7));
+}
+
+/// An atomic of this type with this value lies there as these bytes.
+fn atomic_is<T: AtomicValue>(what: &str, code: u64, value: T, expected: &[u8]) {
+    let (name, segment) = segment(what);
+    let atomic = Atomic::<T>::create(&segment, "x", value).unwrap();
+    let size = expected.len() as u64;
+    let bytes = Bytes::of(&name);
+    assert_eq!(described(&bytes), [3, 256, size, 1, size, code], "{what}");
+    assert_eq!(&bytes.0[DATA..DATA + expected.len()], expected, "{what}");
+    assert!(
+        bytes.0[DATA + expected.len()..DATA + 256].iter().all(|byte| *byte == 0),
+        "{what}: nothing else, nobody asleep"
+    );
+    // A sleeper leaves word at 128, and the next to notify moves the sequence there.
+    assert!(atomic.wait(value, std::time::Duration::from_millis(1)).unwrap().is_none());
+    assert_eq!(Bytes::of(&name).narrow(DATA + 132) & 1, 1, "{what}: somebody may be asleep");
+    atomic.store(value, Ordering::Release).unwrap();
+    atomic.notify_all().unwrap();
+    let bytes = Bytes::of(&name);
+    assert_eq!((bytes.narrow(DATA + 128), bytes.narrow(DATA + 132) & 1), (1, 0), "{what}: woken");
+}
+
+#[test]
+fn atomics_of_every_type_are_what_the_format_says() {
+    atomic_is("bool", 1, true, &[1]);
+    atomic_is("i32", 2, -2_i32, &[0xfe, 0xff, 0xff, 0xff]);
+    atomic_is("u32", 3, 0x0102_0304_u32, &[4, 3, 2, 1]);
+    atomic_is("i64", 4, -2_i64, &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+    atomic_is("u64", 5, 0x0102_0304_0506_0708_u64, &[8, 7, 6, 5, 4, 3, 2, 1]);
+    atomic_is("f32", 6, 1.5_f32, &[0, 0, 0xc0, 0x3f]);
+    atomic_is("f64", 7, -2.0_f64, &[0, 0, 0, 0, 0, 0, 0, 0xc0]);
+}
+
+#[test]
+fn pool_map_states_and_objects_are_what_the_format_says() {
+    let (name, segment) = segment("pool");
+    let pool = Pool::<[u32; 3]>::create(&segment, "p", 70).unwrap();
+    // Two words of map, then states at 128, then objects behind 70 words at the next multiple of 128.
+    let (states, objects) = (DATA + 128, DATA + 768);
+    let bytes = Bytes::of(&name);
+    assert_eq!(described(&bytes), [5, 768 + 70 * 12, 12, 70, 4, 0]);
+    assert_eq!((bytes.wide(DATA), bytes.wide(DATA + 8)), (u64::MAX, (1 << 6) - 1), "all may be free");
+    assert!(bytes.0[DATA + 16..DATA + 768 + 70 * 12].iter().all(|byte| *byte == 0), "FREE, of generation 0");
+
+    let handles = pool.acquire_batch(66).unwrap();
+    let bits: Vec<u64> = handles.iter().map(|handle| handle.to_bits()).collect();
+    assert_eq!(bits, (1..=66).collect::<Vec<u64>>(), "generation 0, number + 1");
+    pool.write(handles[65], [1, 2, 3]).unwrap();
+    pool.release(handles[64]).unwrap();
+    pool.release(handles[0]).unwrap();
+    let bytes = Bytes::of(&name);
+    assert_eq!((bytes.wide(DATA), bytes.wide(DATA + 8)), (1, 0b11_1101));
+    let state = |index: usize| bytes.wide(states + 8 * index);
+    assert_eq!((state(0), state(1), state(64), state(65), state(66)), (1 << 32, 1 << 16 | 1, 1 << 32, 1 << 16 | 1, 0));
+    assert_eq!([0, 4, 8].map(|at| bytes.narrow(objects + 65 * 12 + at)), [1, 2, 3]);
+
+    assert_eq!(pool.acquire().unwrap().unwrap().to_bits(), 1 << 32 | 65, "of the next generation");
 }

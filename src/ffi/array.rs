@@ -4,7 +4,11 @@ use std::ffi::{c_char, c_void};
 
 use super::segment::shm_segment;
 use super::status::shm_status;
-use super::{SHM_EXCLUSIVE, Sized32, guard, need, need_options, need_out, need_text, null, only_flags, timeout};
+use super::table::shm_entry;
+use super::{
+    SHM_EXCLUSIVE, Sized32, give_entry, give_span, guard, need, need_options, need_out, need_text, null, only_flags,
+    timeout,
+};
 use crate::array::{ArrayShape, RawArray};
 use crate::error::{Result, Status, fail};
 
@@ -81,7 +85,7 @@ pub struct shm_array_stats {
     pub stride: u64,
     /// Alignment of an element.
     pub elem_align: u32,
-    /// 1 while a writing is under way, or was left unfinished by a writer that died.
+    /// 1 while a writing is under way, or was left unfinished by a writer that died or gave up.
     pub unfinished: u32,
     /// How many writings were completed.
     pub writings: u64,
@@ -336,8 +340,22 @@ pub unsafe extern "C" fn shm_array_end_write(array: Option<&shm_array>) -> shm_s
     })
 }
 
-/// Copies `count` elements out, from `start` on, all of the same moment: SHM_OK; SHM_TORN when a writer died in the middle and nobody
-/// has completed a writing since; SHM_TIMEOUT when writers left no gap for `timeout_ns` nanoseconds. After the latter two, what is in
+/// Leaves a writing in the middle, as the death of the writer would: the array is torn until a writing is completed.
+///
+/// Errors: SHM_ERR_INVALID when this attachment is not writing.
+///
+/// # Safety
+/// `array` is NULL or a handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_array_abandon_write(array: Option<&shm_array>) -> shm_status {
+    guard(|| {
+        need(array, "array")?.0.abandon_write()?;
+        Ok(Status::Ok)
+    })
+}
+
+/// Copies `count` elements out, from `start` on, all of the same moment: SHM_OK; SHM_TORN when a writer died in the middle or gave up,
+/// and nobody has completed a writing since; SHM_TIMEOUT when writers left no gap for `timeout_ns` nanoseconds. After the latter two, what is in
 /// `elements` is of no use. Never holds a writer up.
 ///
 /// Errors: SHM_ERR_INVALID when there are not as many.
@@ -380,4 +398,29 @@ pub unsafe extern "C" fn shm_array_get_stats(array: Option<&shm_array>, stats: *
         unsafe { stats.write(translated) };
         Ok(Status::Ok)
     })
+}
+
+/// All bytes of the array, as docs/FORMAT.md has them. Valid until the handle is closed; of a read-only segment, for reading only.
+/// Other processes may write to them at any time.
+///
+/// # Safety
+/// `array` is NULL or a handle; `data` and `bytes` are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_array_span(
+    array: Option<&shm_array>,
+    data: *mut *mut c_void,
+    bytes: *mut usize,
+) -> shm_status {
+    // SAFETY: the caller's promises.
+    guard(|| unsafe { give_span(need(array, "array")?.0.span(), data, bytes) })
+}
+
+/// What the table said of the array when this handle was opened, its name among it.
+///
+/// # Safety
+/// `array` is NULL or a handle; `out` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_array_entry(array: Option<&shm_array>, out: *mut shm_entry) -> shm_status {
+    // SAFETY: the caller's promises.
+    guard(|| unsafe { give_entry(need(array, "array")?.0.entry(), out) })
 }

@@ -4,19 +4,20 @@ use std::ffi::{c_char, c_void};
 
 use super::segment::shm_segment;
 use super::status::shm_status;
-use super::{SHM_EXCLUSIVE, guard, need, need_out, need_text, only_flags, timeout};
+use super::table::shm_entry;
+use super::{SHM_EXCLUSIVE, give_entry, give_span, guard, need, need_out, need_text, only_flags, timeout};
 use crate::atomic::{Operation, RawAtomic, Scalar};
 use crate::error::{Result, Status, fail};
 use crate::sync::Ordering;
 
-/// A handle on a named atomic. May be used from any thread.
+/// A handle on a named atomic. May be used from any thread. All operations are lock-free.
 pub struct shm_atomic(RawAtomic);
 
 /// The type of an atomic, and the field of `shm_atomic_value` that it uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum shm_atomic_type {
-    /// One byte, 0 or 1: `b`.
+    /// One byte, 0 or 1: `b`. Whatever else a peer may have written there reads as true.
     SHM_ATOMIC_BOOL = 1,
     /// Signed, 32 bits: `i32`.
     SHM_ATOMIC_I32 = 2,
@@ -82,9 +83,9 @@ pub enum shm_atomic_operation {
     SHM_OR = 4,
     /// Flips bits.
     SHM_XOR = 5,
-    /// The lesser.
+    /// The lesser; what is not a number is passed over, as by `fmin`.
     SHM_MINIMUM = 6,
-    /// The greater.
+    /// The greater; what is not a number is passed over, as by `fmax`.
     SHM_MAXIMUM = 7,
 }
 
@@ -458,4 +459,29 @@ pub unsafe extern "C" fn shm_atomic_get_type(atomic: Option<&shm_atomic>, r#type
         unsafe { code.write(shm_atomic_type::from(atomic.scalar()) as u32) };
         Ok(Status::Ok)
     })
+}
+
+/// All bytes of the atomic, as docs/FORMAT.md has them. Valid until the handle is closed; of a read-only segment, for reading only.
+/// Other processes may write to them at any time.
+///
+/// # Safety
+/// `atomic` is NULL or a handle; `data` and `bytes` are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_atomic_span(
+    atomic: Option<&shm_atomic>,
+    data: *mut *mut c_void,
+    bytes: *mut usize,
+) -> shm_status {
+    // SAFETY: the caller's promises.
+    guard(|| unsafe { give_span(need(atomic, "atomic")?.0.span(), data, bytes) })
+}
+
+/// What the table said of the atomic when this handle was opened, its name among it.
+///
+/// # Safety
+/// `atomic` is NULL or a handle; `out` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_atomic_entry(atomic: Option<&shm_atomic>, out: *mut shm_entry) -> shm_status {
+    // SAFETY: the caller's promises.
+    guard(|| unsafe { give_entry(need(atomic, "atomic")?.0.entry(), out) })
 }

@@ -25,10 +25,13 @@ mod table;
 
 use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
 use std::time::Duration;
 
 use self::status::{remember, shm_status};
+use self::table::shm_entry;
 use crate::error::{Error, Result, Status, fail};
+use crate::segment::Entry;
 
 /// A timeout of this many nanoseconds never comes.
 pub const SHM_FOREVER: u64 = u64::MAX;
@@ -160,6 +163,31 @@ unsafe fn need_options<T: Sized32>(given: *const T) -> Result<T> {
         return Err(fail!(Invalid, "{} asks for something this version of the library does not know", T::NAME));
     }
     Ok(options)
+}
+
+/// Hands out a range of shared memory.
+///
+/// # Safety
+/// `data` and `bytes` are NULL or writable.
+unsafe fn give_span(span: NonNull<[u8]>, data: *mut *mut c_void, bytes: *mut usize) -> Result<Status> {
+    let (data, bytes) = (need_out(data, "data")?, need_out(bytes, "bytes")?);
+    // SAFETY: not NULL, and the caller's promise.
+    unsafe {
+        data.write(span.as_ptr().cast());
+        bytes.write(span.len());
+    }
+    Ok(Status::Ok)
+}
+
+/// Hands out what the table said of a structure.
+///
+/// # Safety
+/// `out` is NULL or writable.
+unsafe fn give_entry(entry: &Entry, out: *mut shm_entry) -> Result<Status> {
+    let out = need_out(out, "out")?;
+    // SAFETY: not NULL, and the caller's promise.
+    unsafe { out.write(entry.clone().into()) };
+    Ok(Status::Ok)
 }
 
 /// Copies a name into a fixed buffer, NUL-padded.

@@ -4,7 +4,10 @@ use std::ffi::{c_char, c_void};
 
 use super::segment::shm_segment;
 use super::status::shm_status;
-use super::{SHM_EXCLUSIVE, Sized32, guard, need, need_options, need_out, need_text, null, only_flags};
+use super::table::shm_entry;
+use super::{
+    SHM_EXCLUSIVE, Sized32, give_entry, give_span, guard, need, need_options, need_out, need_text, null, only_flags,
+};
 use crate::error::{Result, Status, fail};
 use crate::pool::{Handle, PoolShape, RawPool};
 
@@ -392,4 +395,29 @@ pub unsafe extern "C" fn shm_pool_get_stats(pool: Option<&shm_pool>, stats: *mut
         unsafe { stats.write(translated) };
         Ok(Status::Ok)
     })
+}
+
+/// All bytes of the pool, as docs/FORMAT.md has them. Valid until the handle is closed; of a read-only segment, for reading only.
+/// Other processes may write to them at any time.
+///
+/// # Safety
+/// `pool` is NULL or a handle; `data` and `bytes` are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_pool_span(
+    pool: Option<&shm_pool>,
+    data: *mut *mut c_void,
+    bytes: *mut usize,
+) -> shm_status {
+    // SAFETY: the caller's promises.
+    guard(|| unsafe { give_span(need(pool, "pool")?.0.span(), data, bytes) })
+}
+
+/// What the table said of the pool when this handle was opened, its name among it.
+///
+/// # Safety
+/// `pool` is NULL or a handle; `out` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_pool_entry(pool: Option<&shm_pool>, out: *mut shm_entry) -> shm_status {
+    // SAFETY: the caller's promises.
+    guard(|| unsafe { give_entry(need(pool, "pool")?.0.entry(), out) })
 }

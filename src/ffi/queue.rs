@@ -4,9 +4,10 @@ use std::ffi::{c_char, c_void};
 
 use super::segment::shm_segment;
 use super::status::shm_status;
+use super::table::shm_entry;
 use super::{
-    SHM_EXCLUSIVE, SHM_SPSC, Sized32, check_count, guard, need, need_bytes, need_options, need_out, need_text,
-    only_flags, timeout,
+    SHM_EXCLUSIVE, SHM_SPSC, Sized32, check_count, give_entry, give_span, guard, need, need_bytes, need_options,
+    need_out, need_text, only_flags, timeout,
 };
 use crate::error::{Result, Status, fail};
 use crate::queue::{Claimed, Mode, QueueShape, RawQueue};
@@ -575,4 +576,29 @@ pub unsafe extern "C" fn shm_queue_set_spin(queue: Option<&shm_queue>, spin_ns: 
         need(queue, "queue")?.0.set_spin(timeout(spin_ns));
         Ok(Status::Ok)
     })
+}
+
+/// All bytes of the queue, as docs/FORMAT.md has them. Valid until the handle is closed; of a read-only segment, for reading only.
+/// Other processes may write to them at any time.
+///
+/// # Safety
+/// `queue` is NULL or a handle; `data` and `bytes` are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_queue_span(
+    queue: Option<&shm_queue>,
+    data: *mut *mut c_void,
+    bytes: *mut usize,
+) -> shm_status {
+    // SAFETY: the caller's promises.
+    guard(|| unsafe { give_span(need(queue, "queue")?.0.span(), data, bytes) })
+}
+
+/// What the table said of the queue when this handle was opened, its name among it.
+///
+/// # Safety
+/// `queue` is NULL or a handle; `out` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_queue_entry(queue: Option<&shm_queue>, out: *mut shm_entry) -> shm_status {
+    // SAFETY: the caller's promises.
+    guard(|| unsafe { give_entry(need(queue, "queue")?.0.entry(), out) })
 }

@@ -4,7 +4,8 @@ use std::ffi::{c_char, c_void};
 
 use super::segment::shm_segment;
 use super::status::shm_status;
-use super::{SHM_EXCLUSIVE, guard, need, need_out, need_text, only_flags};
+use super::table::shm_entry;
+use super::{SHM_EXCLUSIVE, give_entry, give_span, guard, need, need_out, need_text, only_flags};
 use crate::error::{Result, Status};
 use crate::span::Span;
 
@@ -104,14 +105,32 @@ pub unsafe extern "C" fn shm_span_data(
     data: *mut *mut c_void,
     bytes: *mut usize,
 ) -> shm_status {
-    guard(|| {
-        let span = &need(span, "span")?.0;
-        let (data, bytes) = (need_out(data, "data")?, need_out(bytes, "bytes")?);
-        // SAFETY: not NULL, and the caller's promises.
-        unsafe {
-            data.write(span.as_ptr().as_ptr().cast());
-            bytes.write(span.len());
-        }
-        Ok(Status::Ok)
-    })
+    // SAFETY: the caller's promises.
+    guard(|| unsafe { give_span(need(span, "span")?.0.span(), data, bytes) })
+}
+
+/// What the table said of the span when this handle was opened, its name among it.
+///
+/// # Safety
+/// `span` is NULL or a handle; `out` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_span_entry(span: Option<&shm_span>, out: *mut shm_entry) -> shm_status {
+    // SAFETY: the caller's promises.
+    guard(|| unsafe { give_entry(need(span, "span")?.0.entry(), out) })
+}
+
+/// All of the segment's bytes, where this attachment has mapped them. Valid until the segment and everything in it is closed; of a
+/// read-only segment, for reading only. For those who look, or who register the memory with a device: other processes may write to
+/// it at any time, and who writes to it past the structures breaks them.
+///
+/// # Safety
+/// `segment` is NULL or a handle; `data` and `bytes` are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_segment_span(
+    segment: Option<&shm_segment>,
+    data: *mut *mut c_void,
+    bytes: *mut usize,
+) -> shm_status {
+    // SAFETY: the caller's promises.
+    guard(|| unsafe { give_span(need(segment, "segment")?.segment.span(), data, bytes) })
 }

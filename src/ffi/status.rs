@@ -22,7 +22,7 @@ pub enum shm_status {
     SHM_CLOSED = 4,
     /// The writer overtook this reader; what was lost is counted.
     SHM_LAPPED = 5,
-    /// A writer died in the middle, and nobody has written since: what is there is a mixture.
+    /// A writer died or gave up in the middle, and nobody has written since: what is there is a mixture.
     SHM_TORN = 6,
     /// An argument is not acceptable.
     SHM_ERR_INVALID = -1,

@@ -188,3 +188,21 @@ pub unsafe extern "C" fn shm_table_remove(segment: Option<&shm_segment>, name: *
         Ok(Status::Ok)
     })
 }
+
+/// Takes the names of all structures away, as `shm_table_remove` does, and sets `removed` to how many there were; NULL: not wanted.
+///
+/// Errors: SHM_ERR_READ_ONLY; SHM_ERR_BUSY.
+///
+/// # Safety
+/// `segment` is NULL or a handle; `removed` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_table_remove_all(segment: Option<&shm_segment>, removed: *mut u32) -> shm_status {
+    guard(|| {
+        let count = need(segment, "segment")?.segment.remove_all()?;
+        if !removed.is_null() {
+            // SAFETY: the caller's promise.
+            unsafe { removed.write(count) };
+        }
+        Ok(Status::Ok)
+    })
+}

@@ -1,5 +1,7 @@
 //! A handle on a pool whose object size is known at run time.
 
+use std::ptr::NonNull;
+
 use super::slots::{Geometry, Handle, MOST, Refusal, Slots};
 use crate::error::{Error, Result, fail};
 use crate::os::process;
@@ -106,6 +108,10 @@ impl RawPool {
 
     pub(crate) fn entry(&self) -> &Entry {
         self.section.entry()
+    }
+
+    pub(crate) fn span(&self) -> NonNull<[u8]> {
+        self.section.region().bytes()
     }
 
     fn me(&self) -> Result<u32> {

@@ -1,11 +1,12 @@
 //! `Pool<T>`: the typed face.
 
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 
 use super::raw::{PoolShape, PoolStats, RawPool};
 use super::slots::Handle;
 use crate::error::{Result, fail};
-use crate::segment::Segment;
+use crate::segment::{Entry, Segment};
 use crate::shared::Plain;
 
 /// A handle on a pool of `T`. May be used from any thread.
@@ -72,10 +73,41 @@ impl<T: Plain> Pool<T> {
         PoolShape { capacity: 0, elem_size, elem_align, type_tag: 0, exclusive: false }
     }
 
+    /// All of its bytes, as docs/FORMAT.md has them. Valid while a handle on it is open; of a read-only segment, for reading only.
+    /// Other processes may write to them at any time.
+    #[must_use]
+    pub fn span(&self) -> NonNull<[u8]> {
+        self.raw.span()
+    }
+
+    /// What the table said of it when it was opened.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        self.raw.entry()
+    }
+
     /// The name in the segment's table.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.raw.entry().name
+    }
+
+    /// How many objects there are.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.raw.entry().count
+    }
+
+    /// Whether nobody owns an object. It counts them.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.stats().allocated == 0
+    }
+
+    /// Whether all objects are owned. It counts them.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.stats().available == 0
     }
 
     /// How many objects there are, acquired and free. It counts them: not for hot paths.

@@ -2,6 +2,7 @@
 //!
 //! Here the two algorithms meet the segment: who we are, who is dead, who waits.
 
+use std::ptr::NonNull;
 use std::time::Duration;
 
 use super::layout::{Control, FLAG_SPSC, Geometry, Mode, Placed, Shape};
@@ -188,8 +189,16 @@ impl RawQueue {
         })
     }
 
+    pub(crate) fn entry(&self) -> &Entry {
+        self.section.entry()
+    }
+
+    pub(crate) fn span(&self) -> NonNull<[u8]> {
+        self.section.region().bytes()
+    }
+
     pub(crate) fn name(&self) -> &str {
-        &self.section.entry().name
+        &self.entry().name
     }
 
     pub(crate) fn mode(&self) -> Mode {

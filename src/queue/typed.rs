@@ -2,13 +2,14 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 use std::time::Duration;
 
 use super::Claimed;
 use super::layout::Mode;
 use super::raw::{QueueShape, QueueStats, RawQueue};
 use crate::error::{Error, Result, Status, fail};
-use crate::segment::Segment;
+use crate::segment::{Entry, Segment};
 use crate::shared::{Fixed, Plain};
 
 /// What a queue is to be.
@@ -159,6 +160,19 @@ impl<T: Plain> Queue<T> {
     #[cold]
     fn is_out(&self, what: &str) -> Error {
         fail!(Busy, "queue '{}' is SPSC, and a {what} of this handle is still held", self.name())
+    }
+
+    /// All of its bytes, as docs/FORMAT.md has them. Valid while a handle on it is open; of a read-only segment, for reading only.
+    /// Other processes may write to them at any time.
+    #[must_use]
+    pub fn span(&self) -> NonNull<[u8]> {
+        self.raw.span()
+    }
+
+    /// What the table said of it when it was opened.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        self.raw.entry()
     }
 
     /// The name in the segment's table.

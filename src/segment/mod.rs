@@ -250,6 +250,23 @@ mod public {
             Ok(())
         }
 
+        /// Takes the names of all structures away, as [`remove`](Self::remove) does; returns how many there were.
+        ///
+        /// # Errors
+        /// `ReadOnly`; `Busy`.
+        pub fn remove_all(&self) -> Result<u32> {
+            self.writable()?;
+            let table = self.0.table();
+            let _locked = self.0.lock()?;
+            let (mut cursor, mut removed) = (0, 0);
+            while let Some((entry, _)) = table.next_live(cursor) {
+                table.unlink(entry);
+                (cursor, removed) = (entry + 1, removed + 1);
+            }
+            self.0.free_unused();
+            Ok(removed)
+        }
+
         pub(crate) fn writable(&self) -> Result<()> {
             if self.0.me() == 0 { Err(unregistered(&self.0)) } else { Ok(()) }
         }

@@ -34,6 +34,12 @@ impl Region {
         self.base
     }
 
+    /// Address and length in one.
+    #[cfg(not(loom))]
+    pub(crate) fn bytes(&self) -> NonNull<[u8]> {
+        NonNull::slice_from_raw_parts(self.base, self.len)
+    }
+
     /// The part of `len` bytes at `offset`, if all of it lies inside.
     pub(crate) fn part(&self, offset: u64, len: u64) -> Option<Self> {
         let end = offset.checked_add(len)?;

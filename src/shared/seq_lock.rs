@@ -75,6 +75,11 @@ impl SeqLock {
         true
     }
 
+    /// Leaves in the middle: what is there stays visible as torn. False when `me` is not inside.
+    pub(crate) fn abandon(&self, me: u32) -> bool {
+        self.writer.compare_exchange(me, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
     /// Copies the contents, by `copy`, which must go through contended loads, and says what came of it.
     pub(crate) fn read(&self, copy: impl FnOnce()) -> Read {
         let before = self.sequence.load(Ordering::Acquire);
@@ -102,7 +107,7 @@ impl SeqLock {
 
     /// Makes a dead writer leave; what it left unfinished stays visible as torn. Can be done twice without harm.
     pub(crate) fn reclaim(&self, dead: u32) {
-        let _ = self.writer.compare_exchange(dead, 0, Ordering::AcqRel, Ordering::Relaxed);
+        self.abandon(dead);
     }
 }
 
@@ -193,6 +198,16 @@ mod tests {
         lock.begin(4).unwrap();
         assert_eq!(lock.read(|| unreachable!()), Read::Writing(4));
         assert!(lock.end(4));
+        assert_eq!((lock.read(|| ()), lock.state()), (Read::Whole, (1, false)));
+    }
+
+    #[test]
+    fn who_gives_up_inside_leaves_it_torn() {
+        let lock = lock();
+        lock.begin(3).unwrap();
+        assert!(!lock.abandon(4) && lock.abandon(3) && !lock.abandon(3));
+        assert_eq!((lock.read(|| unreachable!()), lock.state()), (Read::Torn, (0, true)));
+        assert!(lock.begin(4).is_ok() && lock.end(4));
         assert_eq!((lock.read(|| ()), lock.state()), (Read::Whole, (1, false)));
     }
 

@@ -6,6 +6,7 @@ mod files;
 mod log;
 mod peer;
 mod role;
+mod structures;
 
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard};
@@ -16,6 +17,7 @@ pub use files::{Name, TempDir};
 pub use log::Log;
 pub use peer::{EVERY_LANGUAGE, Language, Peer, role_words};
 use shmds::{Result, Segment, SegmentOptions, Status};
+pub use structures::{Object, byte, writing, written};
 
 /// How long anything that must happen may take on a machine with other things to do.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -8,11 +8,11 @@ use shmds::{Queue, Result, Segment, SegmentOptions, Status};
 
 use super::log::Log;
 use super::peer::role_words;
-use super::{Message, say};
+use super::{Message, say, structures};
 
-const FOREVER: Duration = Duration::MAX;
+pub(super) const FOREVER: Duration = Duration::MAX;
 
-/// How long the segment, and then the queue, may take to appear.
+/// How long the segment, and then the structure, may take to appear.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[test]
@@ -28,7 +28,7 @@ fn role() {
     std::process::exit(i32::from(!right));
 }
 
-fn number<T: FromStr<Err: std::fmt::Debug>>(word: &str) -> T {
+pub(super) fn number<T: FromStr<Err: std::fmt::Debug>>(word: &str) -> T {
     word.parse().unwrap()
 }
 
@@ -61,7 +61,10 @@ impl Style {
 fn run(words: &[&str]) -> Result<bool> {
     let [verb, segment, queue, rest @ ..] = words else { panic!("too few words: {words:?}") };
     let segment = find_segment(segment)?;
-    assert!(segment.wait_for(queue, PATIENCE)?.is_some(), "there is no queue {queue}");
+    assert!(segment.wait_for(queue, PATIENCE)?.is_some(), "there is no {queue}");
+    if let Some(outcome) = structures::run(&segment, words) {
+        return outcome;
+    }
     let queue = Queue::<Message>::open(&segment, queue)?;
     let style = Style::of(rest);
     match (*verb, rest) {
