@@ -34,7 +34,9 @@ impl Doubled {
             // SAFETY: the caller's promise; the new place is inside the reservation, which nobody else knows.
             let mapped = unsafe { libc::mremap(shared.as_ptr().cast(), 0, len, flags, base.as_ptr().add(half * len)) };
             if mapped == libc::MAP_FAILED {
-                return Err(io::Error::last_os_error());
+                let error = io::Error::last_os_error();
+                give_up(range, base, len, half);
+                return Err(error);
             }
         }
         Ok(Self { base, _range: range })
@@ -45,10 +47,37 @@ impl Doubled {
     }
 }
 
+/// Unmaps what is certainly ours after `failed` could not be filled. The kernel may have emptied that half before it failed, and another thread
+/// may have got the place since: unmapping the whole would take its memory away. An empty half costs address space at most.
+#[cold]
+fn give_up(range: MmapRaw, base: NonNull<u8>, len: usize, failed: usize) {
+    std::mem::forget(range);
+    // SAFETY: the other half, which nothing but this function's caller knows.
+    unsafe { libc::munmap(base.as_ptr().add((1 - failed) * len).cast(), len) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::os::process;
+
+    #[test]
+    fn a_failure_leaves_alone_what_came_to_lie_in_the_emptied_half() {
+        let len = 16 * process::page_size();
+        let range = MmapRaw::from(MmapOptions::new().len(2 * len).map_anon().unwrap());
+        let base = NonNull::new(range.as_mut_ptr()).unwrap();
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+        // SAFETY: the first half of a mapping of our own: as if the kernel had emptied it and another thread had got the place.
+        let other = unsafe { libc::mmap(base.as_ptr().cast(), len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+        assert!(other == base.as_ptr().cast());
+        give_up(range, base, len, 0);
+        // SAFETY: that place, which must be there still.
+        unsafe {
+            base.as_ptr().write(7);
+            assert_eq!(base.as_ptr().read(), 7);
+            libc::munmap(other, len);
+        }
+    }
 
     #[test]
     fn what_is_written_beyond_the_end_is_at_the_beginning() {
