@@ -20,7 +20,8 @@
 //! # Trust
 //!
 //! Each side goes by its own private position and its private copy of the capacity. The other's position is checked on arrival: it may not go
-//! back, nor be where the capacity forbids. So whatever a peer writes, no address outside the buffer is ever formed.
+//! back, nor be where the capacity forbids, nor between two frames' places. So whatever a peer writes, no address outside the buffer is ever
+//! formed, and no message lies where its alignment forbids.
 //!
 //! Wait-free, both ends, but for the take-over of an end.
 //!
@@ -56,7 +57,7 @@ struct Side {
     reserved: u64,
     /// The consumer's head.
     released: u64,
-    /// What the shared counters say.
+    /// What the shared counters say. They may come from a peer that writes nonsense, so they wrap.
     messages: u64,
     waits: u64,
     high: u64,
@@ -67,6 +68,8 @@ struct Side {
 pub(crate) struct Stream {
     pub(super) placed: Placed,
     capacity: u64,
+    /// What positions are multiples of, less 1.
+    mask: u64,
     producer: CacheAligned<UnsafeCell<Side>>,
     consumer: CacheAligned<UnsafeCell<Side>>,
 }
@@ -82,6 +85,7 @@ impl Stream {
         Self {
             placed,
             capacity: placed.shape.capacity,
+            mask: placed.shape.framing.map_or(0, |framing| framing.align - 1),
             producer: CacheAligned::default(),
             consumer: CacheAligned::default(),
         }
@@ -91,8 +95,9 @@ impl Stream {
     fn corrupt(&self, head: u64, tail: u64) -> Error {
         fail!(
             Corrupt,
-            "the byte queue says it has bytes {head} to {tail}, which its capacity {} forbids",
-            self.capacity
+            "the byte queue says it has bytes {head} to {tail}, which its capacity {} or its alignment {} forbids",
+            self.capacity,
+            self.mask + 1
         )
     }
 
@@ -103,6 +108,15 @@ impl Stream {
         let head = control.consumed.head.load(Ordering::Acquire);
         let tail = control.produced.tail.load(Ordering::Acquire);
         if tail < FAR && head <= tail { Ok((head, tail)) } else { Err(self.corrupt(head, tail)) }
+    }
+
+    /// The two positions, if an end can go on from them.
+    fn ends(&self) -> Result<(u64, u64)> {
+        let (head, tail) = self.positions()?;
+        if tail - head > self.capacity || (head | tail) & self.mask != 0 {
+            return Err(self.corrupt(head, tail));
+        }
+        Ok((head, tail))
     }
 
     fn place(&self, position: u64) -> Place {
@@ -145,10 +159,7 @@ impl Stream {
     /// # Safety
     /// As [`is_producer`](Self::is_producer).
     pub(crate) unsafe fn succeed_producer(&self, who: u32) -> Result<()> {
-        let (head, tail) = self.positions()?;
-        if tail - head > self.capacity {
-            return Err(self.corrupt(head, tail));
-        }
+        let (head, tail) = self.ends()?;
         let produced = &self.placed.control().produced;
         let (messages, waits) = (produced.messages.load(Ordering::Relaxed), produced.full.load(Ordering::Relaxed));
         let side = Side { who, at: self.place(tail), limit: head + self.capacity, messages, waits, ..Side::default() };
@@ -162,10 +173,7 @@ impl Stream {
     /// # Safety
     /// As [`is_consumer`](Self::is_consumer).
     pub(crate) unsafe fn succeed_consumer(&self, who: u32) -> Result<()> {
-        let (head, tail) = self.positions()?;
-        if tail - head > self.capacity {
-            return Err(self.corrupt(head, tail));
-        }
+        let (head, tail) = self.ends()?;
         let consumed = &self.placed.control().consumed;
         let (messages, waits) = (consumed.messages.load(Ordering::Relaxed), consumed.empty.load(Ordering::Relaxed));
         let high = consumed.high.load(Ordering::Relaxed);
@@ -201,7 +209,7 @@ impl Stream {
         side.limit = head + self.capacity;
         let found = side.limit - tail >= bytes;
         if !found {
-            side.waits += 1;
+            side.waits = side.waits.wrapping_add(1);
             control.produced.full.store(side.waits, Ordering::Relaxed);
         }
         Ok(found)
@@ -230,7 +238,7 @@ impl Stream {
         }
         side.reserved = 0;
         side.at = self.forward(side.at, bytes);
-        side.messages += messages;
+        side.messages = side.messages.wrapping_add(messages);
         let produced = &self.placed.control().produced;
         produced.messages.store(side.messages, Ordering::Relaxed);
         produced.tail.store(side.at.position, PUBLISH); // `tail`
@@ -256,7 +264,7 @@ impl Stream {
         let control = self.placed.control();
         let tail = control.produced.tail.load(Ordering::Acquire); // `tail`
         let head = side.released;
-        if tail < side.limit || tail - head > self.capacity {
+        if tail < side.limit || tail - head > self.capacity || tail & self.mask != 0 {
             return Err(self.corrupt(head, tail));
         }
         side.limit = tail;
@@ -266,7 +274,7 @@ impl Stream {
         }
         let found = tail - side.at.position >= bytes;
         if !found {
-            side.waits += 1;
+            side.waits = side.waits.wrapping_add(1);
             control.consumed.empty.store(side.waits, Ordering::Relaxed);
         }
         Ok(found)
@@ -285,7 +293,7 @@ impl Stream {
             return false;
         }
         side.at = self.forward(side.at, bytes);
-        side.messages += messages;
+        side.messages = side.messages.wrapping_add(messages);
         true
     }
 
@@ -407,6 +415,37 @@ pub(super) mod tests {
         }
         assert_eq!(read(&test.stream(), 1, 2), Some(b"bc".to_vec()), "gone over, but not released");
         assert_eq!(test.stream().positions().unwrap(), (3, 3));
+    }
+
+    #[test]
+    fn counters_that_a_peer_filled_wrap_around() {
+        let test = TestQueue::new(None, 0);
+        let control = test.placed.control();
+        let words = [&control.produced.messages, &control.produced.full, &control.consumed.messages];
+        words.into_iter().chain([&control.consumed.empty]).for_each(|word| word.store(u64::MAX, Ordering::Relaxed));
+        let stream = test.stream();
+        assert_eq!(read(&stream, 1, 1), None);
+        assert!(write(&stream, b"abc", 3));
+        // SAFETY: one thread.
+        assert_eq!(unsafe { stream.reserve(4096) }.unwrap(), None);
+        assert_eq!(read(&stream, 3, 3), Some(b"abc".to_vec()));
+        assert_eq!(control.produced.messages.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn positions_between_the_places_of_messages_are_refused_at_both_ends() {
+        let framing = Some(Framing { align: 64, times: false });
+        for (head, tail) in [(8, 64), (0, 8), (64, 100), (1, 1)] {
+            let test = TestQueue::new(framing, 0);
+            let stream = test.stream();
+            test.placed.control().produced.tail.store(tail, Ordering::Relaxed);
+            test.placed.control().consumed.head.store(head, Ordering::Relaxed);
+            // SAFETY: one thread.
+            unsafe {
+                assert!(stream.succeed_producer(2).is_err() && stream.succeed_consumer(2).is_err(), "{head} to {tail}");
+                assert!(tail == 64 || stream.peek(16).is_err());
+            }
+        }
     }
 
     #[test]
