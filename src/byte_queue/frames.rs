@@ -44,24 +44,26 @@ impl Stream {
     #[inline(always)]
     pub(crate) unsafe fn reserve_message(&self, framing: Framing, length: u64) -> Result<Option<*mut u8>> {
         // SAFETY: the caller's promise.
-        let frame = unsafe { self.reserve(framing.frame(length)) }?;
+        let Some(frame) = (unsafe { self.reserve(framing.frame(length)) })? else { return Ok(None) };
+        // The bytes that fill the frame up to the next place are not the caller's.
+        // SAFETY: the caller's promise.
+        unsafe { self.reserved_only(framing.header() + length) };
         // SAFETY: inside the frame.
-        Ok(frame.map(|frame| unsafe { frame.add(framing.header() as usize) }))
+        Ok(Some(unsafe { frame.add(framing.header() as usize) }))
     }
 
     /// Publishes the reserved message, of `length` bytes. False when fewer were reserved.
     ///
     /// # Safety
-    /// As [`is_producer`](Self::is_producer), which is true.
+    /// As [`is_producer`](Self::is_producer), which is true. `length` is at most the longest.
     #[inline(always)]
     pub(crate) unsafe fn commit_message(&self, framing: Framing, length: u64, tag: u64) -> Result<bool> {
         let bytes = framing.frame(length);
         // SAFETY: the caller's promise.
-        let reserved = unsafe { self.reserved() };
-        if bytes > reserved || reserved == 0 {
+        if framing.header() + length > unsafe { self.reserved() } {
             return Ok(false);
         }
-        // SAFETY: the caller's promise; what was reserved is there.
+        // SAFETY: the caller's promise; the frame is no longer than the one that was reserved.
         let Some(frame) = (unsafe { self.reserve(bytes) })? else { return Ok(false) };
         let time = if framing.times { process::now() } else { 0 };
         let header = Header { length: length as u32, zero: 0, tag, time };
@@ -164,7 +166,7 @@ mod tests {
         unsafe {
             assert!(!stream.commit_message(PLAIN, 0, 0).unwrap(), "nothing is reserved");
             stream.reserve_message(PLAIN, 100).unwrap().unwrap().write_bytes(b'x', 100);
-            assert!(!stream.commit_message(PLAIN, 105, 1).unwrap());
+            assert!(!stream.commit_message(PLAIN, 101, 1).unwrap(), "though the frame has room for 104");
             assert!(stream.commit_message(PLAIN, 5, 1).unwrap());
             assert!(!stream.commit_message(PLAIN, 5, 1).unwrap());
         }
