@@ -196,7 +196,8 @@ impl ByteQueue {
                 status => Err(status),
             })
         };
-        done(self.raw.wait(Status::Full, timeout, attempt)?.err().unwrap_or(Status::Ok))
+        // SAFETY: not `Sync`, so this thread alone uses the handle.
+        done(unsafe { self.raw.wait(Status::Full, timeout, attempt) }?.err().unwrap_or(Status::Ok))
     }
 
     #[inline]
@@ -229,7 +230,8 @@ impl ByteQueue {
                 self.raw.reserve(length as u64)
             }
         };
-        let found = found(self.raw.wait(Status::Full, timeout, attempt)?)?;
+        // SAFETY: as above.
+        let found = found(unsafe { self.raw.wait(Status::Full, timeout, attempt) }?)?;
         self.reserved.set(found.is_some());
         Ok(found.map(|data| Reservation { queue: self, data, length }))
     }
@@ -251,7 +253,7 @@ impl ByteQueue {
     pub fn receive_wait(&self, timeout: Duration) -> Result<Option<Message<'_>>> {
         self.free(&self.received, "message")?;
         // SAFETY: not `Sync`, so this thread alone uses the handle.
-        let found = found(self.raw.wait(Status::Empty, timeout, || unsafe { self.raw.receive() })?)?;
+        let found = found(unsafe { self.raw.wait(Status::Empty, timeout, || self.raw.receive()) }?)?;
         self.received.set(found.is_some());
         Ok(found.map(|received| Message { received, guard: Some(Guard(self)), queue: PhantomData }))
     }
@@ -529,5 +531,36 @@ impl<'a> Messages<'a> {
         // SAFETY: not `Sync`, so this thread alone uses the handle.
         let found = found(unsafe { self.guard.0.raw.receive() }?)?;
         Ok(found.map(|received| Message { received, guard: None, queue: PhantomData }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::SegmentOptions;
+
+    /// A queue in a segment of its own, which is gone when the test is.
+    fn queue(what: &str, options: &ByteQueueOptions) -> (Segment, ByteQueue) {
+        let name = format!("shmds-bytes-{what}-{}", std::process::id());
+        let segment = Segment::create(&name, &SegmentOptions::new().size(1 << 20).exclusive()).unwrap();
+        let queue = ByteQueue::create(&segment, "b", options).unwrap();
+        (segment, queue)
+    }
+
+    fn refused<T: std::fmt::Debug>(outcome: Result<T>, status: Status, part: &str) {
+        let error = outcome.unwrap_err();
+        assert!(error.status() == status && error.to_string().contains(part), "{error}");
+    }
+
+    #[test]
+    fn a_waiting_call_counts_once() {
+        const WHILE: Duration = Duration::from_millis(3);
+        let (_segment, queue) = queue("once", &ByteQueueOptions::new(4000));
+        assert!(queue.receive_wait(WHILE).unwrap().is_none() && queue.receive().unwrap().is_none());
+        assert!(queue.send(&[1; 4000], 0).unwrap());
+        assert!(!queue.send_wait(&[1; 4000], 0, WHILE).unwrap() && !queue.send(&[1; 4000], 0).unwrap());
+        assert!(queue.reserve_wait(4000, WHILE).unwrap().is_none());
+        let stats = queue.stats().unwrap();
+        assert_eq!((stats.empty, stats.full), (2, 3));
     }
 }

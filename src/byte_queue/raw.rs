@@ -109,9 +109,9 @@ pub struct ByteQueueStats {
     pub bytes_sent: u64,
     /// Bytes received, headers included.
     pub bytes_received: u64,
-    /// How often the producer found no room.
+    /// How often the producer found no room; a waiting call counts once.
     pub full: u64,
-    /// How often the consumer found nothing.
+    /// How often the consumer found nothing; a waiting call counts once.
     pub empty: u64,
     /// The most bytes the consumer ever found waiting.
     pub high_water: u64,
@@ -476,21 +476,34 @@ impl RawByteQueue {
         Ok(())
     }
 
-    /// Repeats `attempt` while it says `retry`, up to `timeout`.
-    pub(crate) fn wait<T>(
+    /// Repeats `attempt` while it says `retry`, `Full` or `Empty`, up to `timeout`. Statistics count that once.
+    ///
+    /// # Safety
+    /// No other thread uses the end that `attempt` uses at the same time.
+    pub(crate) unsafe fn wait<T>(
         &self,
         retry: Status,
         timeout: Duration,
         mut attempt: impl FnMut() -> Result<Result<T, Status>>,
     ) -> Result<Result<T, Status>> {
         let events = &self.control().events;
-        let event = if retry == Status::Full { &events.space } else { &events.data };
+        let full = retry == Status::Full;
+        let event = if full { &events.space } else { &events.data };
+        // SAFETY: the caller's promise.
+        let again = |again| unsafe {
+            if full { self.stream.looks_for_room_again(again) } else { self.stream.looks_for_bytes_again(again) }
+        };
         let attempt = || match attempt() {
-            Ok(Err(status)) if status == retry => None,
+            Ok(Err(status)) if status == retry => {
+                again(true);
+                None
+            }
             other => Some(other),
         };
         let spin = self.spin.load(Ordering::Relaxed);
-        event.wait(timeout, spin, || SLICE, attempt).unwrap_or(Ok(Err(Status::Timeout)))
+        let outcome = event.wait(timeout, spin, || SLICE, attempt).unwrap_or(Ok(Err(Status::Timeout)));
+        again(false);
+        outcome
     }
 
     pub(crate) fn stats(&self) -> Result<ByteQueueStats> {

@@ -61,6 +61,8 @@ struct Side {
     messages: u64,
     waits: u64,
     high: u64,
+    /// A waiting call looks again and again: that counts once.
+    again: bool,
 }
 
 /// One handle's view of a byte queue: the algorithm, and the private state of whichever ends this handle has.
@@ -154,6 +156,24 @@ impl Stream {
         side.who == who && who != 0
     }
 
+    /// Whether what is about to find no room looks for it again, which does not count any more.
+    ///
+    /// # Safety
+    /// As [`is_producer`](Self::is_producer).
+    pub(crate) unsafe fn looks_for_room_again(&self, again: bool) {
+        // SAFETY: the caller's promise.
+        unsafe { (*self.producer.get()).again = again };
+    }
+
+    /// Whether what is about to find nothing looks for it again, which does not count any more.
+    ///
+    /// # Safety
+    /// As [`is_consumer`](Self::is_consumer).
+    pub(crate) unsafe fn looks_for_bytes_again(&self, again: bool) {
+        // SAFETY: the caller's promise.
+        unsafe { (*self.consumer.get()).again = again };
+    }
+
     /// Continues where the last producer stopped. The caller has taken the end.
     ///
     /// # Safety
@@ -208,7 +228,7 @@ impl Stream {
         }
         side.limit = head + self.capacity;
         let found = side.limit - tail >= bytes;
-        if !found {
+        if !found && !side.again {
             side.waits = side.waits.wrapping_add(1);
             control.produced.full.store(side.waits, Ordering::Relaxed);
         }
@@ -284,7 +304,7 @@ impl Stream {
             control.consumed.high.store(side.high, Ordering::Relaxed);
         }
         let found = tail - side.at.position >= bytes;
-        if !found {
+        if !found && !side.again {
             side.waits = side.waits.wrapping_add(1);
             control.consumed.empty.store(side.waits, Ordering::Relaxed);
         }
