@@ -2,13 +2,14 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 use std::time::Duration;
 
 use super::frames::Received;
 use super::layout::Framing;
 use super::raw::{ByteQueueShape, ByteQueueStats, RawByteQueue};
 use crate::error::{Error, Result, Status, fail};
-use crate::segment::Segment;
+use crate::segment::{Entry, Segment};
 
 /// What a byte queue is to be.
 ///
@@ -152,6 +153,27 @@ impl ByteQueue {
         &self.raw.entry().name
     }
 
+    /// All of its bytes, as docs/FORMAT.md has them. Valid while a handle on it is open; of a read-only segment, for reading only.
+    /// Other processes may write to them at any time.
+    #[must_use]
+    pub fn span(&self) -> NonNull<[u8]> {
+        self.raw.span()
+    }
+
+    /// What the table said of it when it was opened.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        self.raw.entry()
+    }
+
+    /// How many bytes wait, headers included, and the longest message, or stretch of bytes, for which there is room now.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn available(&self) -> Result<(u64, u64)> {
+        self.raw.available()
+    }
+
     /// The longest message, or stretch of bytes, that it can take.
     #[must_use]
     pub fn longest(&self) -> u64 {
@@ -223,13 +245,7 @@ impl ByteQueue {
     pub fn reserve_wait(&self, length: usize, timeout: Duration) -> Result<Option<Reservation<'_>>> {
         self.free(&self.reserved, "reservation")?;
         // SAFETY: not `Sync`, so this thread alone uses the handle.
-        let attempt = || unsafe {
-            if self.raw.framing().is_some() {
-                self.raw.reserve_message(length as u64)
-            } else {
-                self.raw.reserve(length as u64)
-            }
-        };
+        let attempt = || unsafe { self.raw.reserve(length as u64) };
         // SAFETY: as above.
         let found = found(unsafe { self.raw.wait(Status::Full, timeout, attempt) }?)?;
         self.reserved.set(found.is_some());
@@ -265,23 +281,10 @@ impl ByteQueue {
     /// As [`receive`](Self::receive); `Invalid`, with the length, when it is too long for the buffer.
     pub fn receive_into(&self, buffer: &mut [u8]) -> Result<Option<(usize, u64)>> {
         self.free(&self.received, "message")?;
-        // SAFETY: not `Sync`, so this thread alone uses the handle.
-        let Some(message) = found(unsafe { self.raw.next_message() }?)? else { return Ok(None) };
-        let length = message.length as usize;
-        if length > buffer.len() {
-            let (name, room) = (self.name(), buffer.len());
-            return Err(fail!(
-                Invalid,
-                "the next message of byte queue '{name}' has {length} bytes; the buffer has {room}"
-            ));
-        }
-        // SAFETY: the message is there, and stays until it is released.
-        unsafe {
-            std::ptr::copy_nonoverlapping(message.data, buffer.as_mut_ptr(), length);
-            let _ = self.raw.receive()?;
-            self.raw.release()?;
-        }
-        Ok(Some((length, message.tag)))
+        let mut length = 0;
+        // SAFETY: not `Sync`, so this thread alone uses the handle; as long as that.
+        let tag = found(unsafe { self.raw.receive_into(buffer.as_mut_ptr(), buffer.len() as u64, &mut length) }?)?;
+        Ok(tag.map(|tag| (length as usize, tag)))
     }
 
     /// All messages that are there, in order; given back all at once when the result is dropped.
@@ -334,7 +337,8 @@ impl ByteQueue {
     /// `Busy` when there is another producer; `ReadOnly`.
     pub fn end(&self) -> Result<()> {
         self.free(&self.reserved, "reservation")?;
-        self.raw.end()
+        // SAFETY: not `Sync`, so this thread alone uses the handle.
+        unsafe { self.raw.end() }
     }
 
     /// How long waiting calls of this handle spin before they sleep; 20 µs at first.
@@ -420,14 +424,11 @@ impl Reservation<'_> {
     /// # Errors
     /// `Invalid` when fewer were reserved.
     pub fn commit(self, length: usize, tag: u64) -> Result<()> {
-        let raw = &self.queue.raw;
         if length > self.length {
             return Err(fail!(Invalid, "{length} bytes cannot be committed of {} reserved ones", self.length));
         }
         // SAFETY: not `Sync`, so this thread alone uses the handle.
-        unsafe {
-            if raw.framing().is_some() { raw.commit_message(length as u64, tag) } else { raw.commit(length as u64) }
-        }
+        unsafe { self.queue.raw.commit(length as u64, tag) }
     }
 }
 
@@ -550,6 +551,68 @@ mod tests {
     fn refused<T: std::fmt::Debug>(outcome: Result<T>, status: Status, part: &str) {
         let error = outcome.unwrap_err();
         assert!(error.status() == status && error.to_string().contains(part), "{error}");
+    }
+
+    #[test]
+    fn what_is_available_is_what_fits_next() {
+        for options in
+            [ByteQueueOptions::new(4000), ByteQueueOptions::new(4000).align(64).times(), ByteQueueOptions::stream(8192)]
+        {
+            let (_segment, queue) = queue("room", &options);
+            let longest = queue.longest() as usize;
+            assert_eq!(queue.available().unwrap(), (0, longest as u64));
+            for part in [1, 100, 1000, 64] {
+                queue.reserve(part).unwrap().unwrap().commit(part, 0).unwrap();
+                let stats = queue.stats().unwrap();
+                let room = stats.room as usize;
+                assert_eq!(queue.available().unwrap(), (stats.used, stats.room));
+                assert!(room < longest && queue.reserve(room + 1).unwrap().is_none(), "{room}");
+                assert!(queue.reserve(room).unwrap().is_some(), "{room}");
+            }
+            let room = queue.available().unwrap().1 as usize;
+            queue.reserve(room).unwrap().unwrap().commit(room, 0).unwrap();
+            assert_eq!(queue.available().unwrap().1, 0);
+            refused(queue.reserve(longest + 1), Status::Invalid, "never fit");
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_for_a_buffer_stays() {
+        let (_segment, queue) = queue("into", &ByteQueueOptions::new(4000));
+        assert_eq!(queue.receive_into(&mut []).unwrap(), None);
+        assert!(queue.send(b"twelve bytes", 3).unwrap() && queue.send(b"", 4).unwrap());
+        let mut buffer = [0; 12];
+        refused(queue.receive_into(&mut buffer[..11]), Status::Invalid, "has 12 bytes; the buffer has 11");
+        assert_eq!(queue.receive_into(&mut buffer).unwrap(), Some((12, 3)));
+        assert_eq!(&buffer, b"twelve bytes");
+        assert_eq!(queue.receive_into(&mut []).unwrap(), Some((0, 4)));
+        assert_eq!(queue.stats().unwrap().received, 2);
+    }
+
+    #[test]
+    fn nothing_comes_after_the_end() {
+        let (_segment, queue) = queue("end", &ByteQueueOptions::new(4000));
+        assert!(queue.send(b"last", 0).unwrap());
+        let reservation = queue.reserve(10).unwrap().unwrap();
+        refused(queue.end(), Status::Busy, "reservation");
+        // As C can: it has no borrow to keep it from that.
+        // SAFETY: one thread.
+        unsafe { queue.raw.end() }.unwrap();
+        refused(reservation.commit(10, 0), Status::Invalid, "not reserved");
+        refused(queue.send(b"more", 0), Status::Closed, "ended");
+        assert_eq!(queue.receive().unwrap().unwrap().to_vec(), b"last");
+        refused(queue.receive(), Status::Closed, "ended");
+    }
+
+    #[test]
+    fn a_stream_has_no_messages_and_messages_are_no_stream() {
+        let (_segment, queue) = self::queue("stream", &ByteQueueOptions::stream(100));
+        refused(queue.send(b"x", 0), Status::Invalid, "not messages");
+        refused(queue.receive(), Status::Invalid, "not messages");
+        refused(queue.reserve(0), Status::Invalid, "at least 1 byte");
+        refused(queue.consume(0, |_, _| 0), Status::Invalid, "at least 1 byte");
+        let (_segment, queue) = self::queue("messages", &ByteQueueOptions::new(100));
+        refused(queue.consume(1, |_, _| 0), Status::Invalid, "not bytes without borders");
     }
 
     #[test]

@@ -136,6 +136,19 @@ impl Shape {
             None => self.capacity,
         }
     }
+
+    /// How many bytes wait between these positions, and the longest message, or stretch, for which there is room.
+    #[cfg(not(loom))]
+    pub(crate) fn available(&self, head: u64, tail: u64) -> (u64, u64) {
+        let used = (tail - head).min(self.capacity);
+        let free = self.capacity - used;
+        let room = match self.framing {
+            // What a frame is rounded up to has to fit, too.
+            Some(framing) => (free & !(framing.align - 1)).saturating_sub(framing.header()).min(self.longest()),
+            None => free,
+        };
+        (used, room)
+    }
 }
 
 /// A byte queue's control lines and buffer, found and checked. Whoever holds one also holds what keeps them there.

@@ -25,4 +25,4 @@ pub(crate) use frames::Received;
 #[cfg(not(loom))]
 pub use raw::ByteQueueStats;
 #[cfg(not(loom))]
-pub(crate) use raw::{ByteQueueShape, RawByteQueue, is_unfinished, reclaim};
+pub(crate) use raw::{ByteQueueShape, RawByteQueue, reclaim};

@@ -1,5 +1,6 @@
 //! A handle on a byte queue: what the C ABI calls, and what `ByteQueue` is a face of.
 
+use std::ptr::NonNull;
 use std::time::Duration;
 
 use super::frames::Received;
@@ -101,9 +102,11 @@ pub struct ByteQueueStats {
     pub longest: u64,
     /// Bytes that wait, headers included.
     pub used: u64,
-    /// Messages sent; of a queue without messages, commits.
+    /// The longest message, or stretch of bytes, for which there is room now; 0 also when not even an empty message fits.
+    pub room: u64,
+    /// Messages sent; of a queue without messages, commits. A death just before the step that publishes leaves it 1 too high.
     pub sent: u64,
-    /// Messages received and released; of a queue without messages, consumptions.
+    /// Messages received and released; of a queue without messages, consumptions. Those that a dead consumer was just releasing may count twice.
     pub received: u64,
     /// Bytes sent, headers included.
     pub bytes_sent: u64,
@@ -189,6 +192,10 @@ impl RawByteQueue {
         self.section.entry()
     }
 
+    pub(crate) fn span(&self) -> NonNull<[u8]> {
+        self.section.region().bytes()
+    }
+
     pub(crate) fn longest(&self) -> u64 {
         self.placed.shape.longest()
     }
@@ -256,10 +263,13 @@ impl RawByteQueue {
     }
 
     fn check_length(&self, length: u64) -> Result<()> {
-        if length <= self.longest() {
+        if length <= self.longest() && (length > 0 || self.framing().is_some()) {
             return Ok(());
         }
         let (name, longest) = (&self.entry().name, self.longest());
+        if length == 0 {
+            return Err(fail!(Invalid, "at least 1 byte of byte queue '{name}' has to be asked for, not 0"));
+        }
         Err(fail!(Invalid, "{length} bytes never fit into byte queue '{name}', which takes {longest} at most"))
     }
 
@@ -280,27 +290,38 @@ impl RawByteQueue {
         fail!(Invalid, "byte queue '{}' has {what}", self.entry().name)
     }
 
-    /// Room for `bytes` bytes, in one piece: an address, or `Full` or `Closed`.
+    /// Room for `bytes` bytes in one piece, or for a message of that length: an address, or `Full` or `Closed`.
     ///
     /// # Safety
     /// No other thread uses the producing end of this handle at the same time (here and in every function that sends).
     #[inline(always)]
     pub(crate) unsafe fn reserve(&self, bytes: u64) -> Result<Result<*mut u8, Status>> {
-        self.unframed()?;
         self.check_length(bytes)?;
         let Some(stream) = self.as_producer()? else { return Ok(Err(Status::Closed)) };
-        // SAFETY: the caller's promise.
-        Ok(unsafe { stream.reserve(bytes) }?.ok_or(Status::Full))
+        // SAFETY: the caller's promise; the length was checked.
+        let place = unsafe {
+            match self.framing() {
+                Some(framing) => stream.reserve_message(framing, bytes),
+                None => stream.reserve(bytes),
+            }
+        }?;
+        Ok(place.ok_or(Status::Full))
     }
 
-    /// Publishes the first `bytes` of what was reserved.
+    /// Publishes the first `bytes` of what was reserved, as a message with this tag where there are messages.
     ///
     /// # Safety
     /// As [`reserve`](Self::reserve).
-    pub(crate) unsafe fn commit(&self, bytes: u64) -> Result<()> {
-        self.unframed()?;
-        // SAFETY: the caller's promise.
-        let mine = unsafe { self.stream.is_producer(self.who()) && self.stream.commit(bytes, 1) };
+    #[inline(always)]
+    pub(crate) unsafe fn commit(&self, bytes: u64, tag: u64) -> Result<()> {
+        // SAFETY: the caller's promise; no longer than the longest.
+        let mine = unsafe {
+            self.stream.is_producer(self.who())
+                && match self.framing() {
+                    Some(framing) => bytes <= self.longest() && self.stream.commit_message(framing, bytes, tag)?,
+                    None => self.stream.commit(bytes, u64::from(bytes > 0)),
+                }
+        };
         self.committed(mine, bytes)
     }
 
@@ -349,7 +370,7 @@ impl RawByteQueue {
     pub(crate) unsafe fn consume(&self, bytes: u64) -> Result<()> {
         self.unframed()?;
         // SAFETY: the caller's promise.
-        let mine = unsafe { self.stream.is_consumer(self.who()) && self.stream.pass(bytes, 1) };
+        let mine = unsafe { self.stream.is_consumer(self.who()) && self.stream.pass(bytes, u64::from(bytes > 0)) };
         if !mine {
             return Err(fail!(Invalid, "byte queue '{}' has not shown this handle {bytes} bytes", self.entry().name));
         }
@@ -359,38 +380,15 @@ impl RawByteQueue {
         Ok(())
     }
 
-    /// Room for a message of `length` bytes: an address, or `Full` or `Closed`.
-    ///
-    /// # Safety
-    /// As [`reserve`](Self::reserve).
-    #[inline(always)]
-    pub(crate) unsafe fn reserve_message(&self, length: u64) -> Result<Result<*mut u8, Status>> {
-        let framing = self.framed()?;
-        self.check_length(length)?;
-        let Some(stream) = self.as_producer()? else { return Ok(Err(Status::Closed)) };
-        // SAFETY: the caller's promise; the length was checked.
-        Ok(unsafe { stream.reserve_message(framing, length) }?.ok_or(Status::Full))
-    }
-
-    /// Publishes the reserved message, of `length` bytes.
-    ///
-    /// # Safety
-    /// As [`reserve`](Self::reserve).
-    pub(crate) unsafe fn commit_message(&self, length: u64, tag: u64) -> Result<()> {
-        let framing = self.framed()?;
-        let mine = length <= self.longest()
-            // SAFETY: the caller's promise.
-            && unsafe { self.stream.is_producer(self.who()) && self.stream.commit_message(framing, length, tag)? };
-        self.committed(mine, length)
-    }
-
     /// Gives up what was reserved.
     ///
     /// # Safety
     /// As [`reserve`](Self::reserve).
     pub(crate) unsafe fn abort(&self) -> Result<()> {
         // SAFETY: the caller's promise.
-        if unsafe { self.stream.is_producer(self.who()) && self.stream.reserved() > 0 && self.stream.commit(0, 0) } {
+        if unsafe { self.stream.is_producer(self.who()) && self.stream.reserved() > 0 } {
+            // SAFETY: the caller's promise.
+            unsafe { self.stream.reserved_only(0) };
             return Ok(());
         }
         Err(fail!(Invalid, "nothing of byte queue '{}' is reserved by this handle", self.entry().name))
@@ -402,13 +400,14 @@ impl RawByteQueue {
     /// As [`reserve`](Self::reserve); `data` is readable for `length` bytes.
     #[inline(always)]
     pub(crate) unsafe fn send(&self, data: *const u8, length: u64, tag: u64) -> Result<Status> {
+        self.framed()?;
         // SAFETY: the caller's promise.
-        match unsafe { self.reserve_message(length) }? {
+        match unsafe { self.reserve(length) }? {
             Ok(place) => {
                 // SAFETY: reserved, and the caller's promise.
                 unsafe {
                     std::ptr::copy_nonoverlapping(data, place, length as usize);
-                    self.commit_message(length, tag)?;
+                    self.commit(length, tag)?;
                 }
                 Ok(Status::Ok)
             }
@@ -449,6 +448,43 @@ impl RawByteQueue {
         }
     }
 
+    /// Copies the next message to `buffer` and gives it back, but what was received before it only together with that: or `Empty` or `Closed`.
+    /// `length` is set to its length even if it is too long for the buffer, and then it stays.
+    ///
+    /// # Safety
+    /// As [`peek`](Self::peek); `buffer` is writable for `size` bytes.
+    pub(crate) unsafe fn receive_into(
+        &self,
+        buffer: *mut u8,
+        size: u64,
+        length: &mut u64,
+    ) -> Result<Result<u64, Status>> {
+        let framing = self.framed()?;
+        // SAFETY: the caller's promise.
+        let message = match unsafe { self.next_message() }? {
+            Ok(message) => message,
+            Err(status) => return Ok(Err(status)),
+        };
+        *length = message.length;
+        if message.length > size {
+            let (name, length) = (&self.entry().name, message.length);
+            return Err(fail!(
+                Invalid,
+                "the next message of byte queue '{name}' has {length} bytes; the buffer has {size}"
+            ));
+        }
+        // SAFETY: the message is there until it is released, and the caller's promises.
+        unsafe {
+            std::ptr::copy_nonoverlapping(message.data, buffer, message.length as usize);
+            let held = self.stream.is_held();
+            self.stream.pass_message(framing, &message);
+            if !held {
+                self.release()?;
+            }
+        }
+        Ok(Ok(message.tag))
+    }
+
     /// Gives back every message that was received. The address of none of them is good any more.
     ///
     /// # Safety
@@ -457,8 +493,8 @@ impl RawByteQueue {
     pub(crate) unsafe fn release(&self) -> Result<()> {
         self.framed()?;
         // SAFETY: the caller's promise.
-        if !unsafe { self.stream.is_consumer(self.who()) } {
-            return Err(fail!(Invalid, "no message of byte queue '{}' was received by this handle", self.entry().name));
+        if !unsafe { self.stream.is_consumer(self.who()) && self.stream.is_held() } {
+            return Err(fail!(Invalid, "no message of byte queue '{}' is held by this handle", self.entry().name));
         }
         // SAFETY: the caller's promise.
         unsafe { self.stream.release() };
@@ -466,9 +502,15 @@ impl RawByteQueue {
         Ok(())
     }
 
-    /// Says that nothing more will come.
-    pub(crate) fn end(&self) -> Result<()> {
+    /// Says that nothing more will come. What is reserved is given up.
+    ///
+    /// # Safety
+    /// As [`reserve`](Self::reserve).
+    pub(crate) unsafe fn end(&self) -> Result<()> {
         self.as_producer()?;
+        // Nothing may be published after the end was seen.
+        // SAFETY: the caller's promise.
+        unsafe { self.stream.reserved_only(0) };
         let events = &self.control().events;
         events.ended.store(1, Ordering::Release);
         events.data.notify_slow();
@@ -506,14 +548,22 @@ impl RawByteQueue {
         outcome
     }
 
+    /// How many bytes wait, headers included, and the longest message, or stretch, for which there is room now.
+    pub(crate) fn available(&self) -> Result<(u64, u64)> {
+        let (head, tail) = self.stream.positions()?;
+        Ok(self.placed.shape.available(head, tail))
+    }
+
     pub(crate) fn stats(&self) -> Result<ByteQueueStats> {
         let (shape, control) = (self.placed.shape, self.control());
         let (head, tail) = self.stream.positions()?;
+        let (used, room) = shape.available(head, tail);
         let (produced, consumed, events) = (&control.produced, &control.consumed, &control.events);
         Ok(ByteQueueStats {
             capacity: shape.capacity,
             longest: shape.longest(),
-            used: (tail - head).min(shape.capacity),
+            used,
+            room,
             sent: produced.messages.load(Ordering::Relaxed),
             received: consumed.messages.load(Ordering::Relaxed),
             bytes_sent: tail,
@@ -554,13 +604,7 @@ fn place(entry: &Entry, section: Region) -> Option<(Shape, Region)> {
     Some((shape, section.part(page, shape.capacity)?))
 }
 
-/// Whether `dead` left something that it had begun.
-pub(crate) fn is_unfinished(_entry: &Entry, _section: Region, _dead: u32) -> bool {
-    // One store publishes a message, and one gives it back: there is no middle.
-    false
-}
-
-/// Frees the ends that `dead` had.
+/// Frees the ends that `dead` had. There is nothing else: one store publishes, and one gives back.
 pub(crate) fn reclaim(entry: &Entry, section: Region, dead: u32) -> bool {
     if place(entry, section).is_some()
         && let Some(control) = section.at::<Control>(0)

@@ -328,6 +328,17 @@ impl Stream {
         true
     }
 
+    /// Whether anything was gone over and not given back.
+    ///
+    /// # Safety
+    /// As [`is_consumer`](Self::is_consumer), which is true.
+    #[inline(always)]
+    pub(crate) unsafe fn is_held(&self) -> bool {
+        // SAFETY: the caller's promise.
+        let side = unsafe { &*self.consumer.get() };
+        side.at.position != side.released
+    }
+
     /// Gives back all that was gone over. The address of no byte before is good any more.
     ///
     /// # Safety
