@@ -204,7 +204,9 @@ impl ByteQueue {
     /// `Closed`; `Busy` when there is another producer; `Invalid` when it never fits; `ReadOnly`; `Corrupt`.
     #[inline]
     pub fn send(&self, message: &[u8], tag: u64) -> Result<bool> {
-        done(self.try_send(message, tag)?)
+        self.free(&self.reserved, "reservation")?;
+        // SAFETY: as long as that; not `Sync`, so this thread alone uses the handle.
+        done(unsafe { self.raw.send(message.as_ptr(), message.len() as u64, tag) }?)
     }
 
     /// As [`send`](Self::send), waiting up to `timeout` (`Duration::MAX`: for ever) for room.
@@ -212,21 +214,9 @@ impl ByteQueue {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_wait(&self, message: &[u8], tag: u64, timeout: Duration) -> Result<bool> {
-        let attempt = || {
-            Ok(match self.try_send(message, tag)? {
-                Status::Ok => Ok(()),
-                status => Err(status),
-            })
-        };
-        // SAFETY: not `Sync`, so this thread alone uses the handle.
-        done(unsafe { self.raw.wait(Status::Full, timeout, attempt) }?.err().unwrap_or(Status::Ok))
-    }
-
-    #[inline]
-    fn try_send(&self, message: &[u8], tag: u64) -> Result<Status> {
         self.free(&self.reserved, "reservation")?;
         // SAFETY: as long as that; not `Sync`, so this thread alone uses the handle.
-        unsafe { self.raw.send(message.as_ptr(), message.len() as u64, tag) }
+        done(unsafe { self.raw.send_wait(message.as_ptr(), message.len() as u64, tag, timeout) }?)
     }
 
     /// Room for a message of up to `length` bytes, to be filled in place and committed, or `None`. Until then the producer does nothing else
@@ -281,10 +271,10 @@ impl ByteQueue {
     /// As [`receive`](Self::receive); `Invalid`, with the length, when it is too long for the buffer.
     pub fn receive_into(&self, buffer: &mut [u8]) -> Result<Option<(usize, u64)>> {
         self.free(&self.received, "message")?;
-        let mut length = 0;
+        let mut length = None;
         // SAFETY: not `Sync`, so this thread alone uses the handle; as long as that.
         let tag = found(unsafe { self.raw.receive_into(buffer.as_mut_ptr(), buffer.len() as u64, &mut length) }?)?;
-        Ok(tag.map(|tag| (length as usize, tag)))
+        Ok(tag.zip(length).map(|(tag, length)| (length as usize, tag)))
     }
 
     /// All messages that are there, in order; given back all at once when the result is dropped.

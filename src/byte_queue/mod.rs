@@ -23,6 +23,8 @@ pub use face::{ByteQueue, ByteQueueOptions, Message, Messages, Reservation};
 #[cfg(not(loom))]
 pub(crate) use frames::Received;
 #[cfg(not(loom))]
+pub(crate) use layout::Framing;
+#[cfg(not(loom))]
 pub use raw::ByteQueueStats;
 #[cfg(not(loom))]
 pub(crate) use raw::{ByteQueueShape, RawByteQueue, reclaim};

@@ -415,6 +415,20 @@ impl RawByteQueue {
         }
     }
 
+    /// As [`send`](Self::send), waiting up to `timeout` for room.
+    ///
+    /// # Safety
+    /// As [`send`](Self::send).
+    pub(crate) unsafe fn send_wait(&self, data: *const u8, length: u64, tag: u64, timeout: Duration) -> Result<Status> {
+        // SAFETY: the caller's promises.
+        let attempt = || match unsafe { self.send(data, length, tag) }? {
+            Status::Ok => Ok(Ok(())),
+            status => Ok(Err(status)),
+        };
+        // SAFETY: the caller's promise.
+        Ok(unsafe { self.wait(Status::Full, timeout, attempt) }?.err().unwrap_or(Status::Ok))
+    }
+
     /// The next message where it lies, which stays there until [`release`](Self::release): or `Empty` or `Closed`. The one after it can be received
     /// meanwhile.
     ///
@@ -430,6 +444,44 @@ impl RawByteQueue {
             unsafe { self.stream.pass_message(framing, message) };
         }
         Ok(found)
+    }
+
+    /// Receives as many messages as there are, up to `count`: `Ok` when at least one, or `count` is 0; else `Empty` or `Closed`.
+    ///
+    /// # Safety
+    /// As [`peek`](Self::peek).
+    pub(crate) unsafe fn receive_batch(&self, count: usize, mut take: impl FnMut(Received)) -> Result<Status> {
+        self.framed()?;
+        for done in 0..count {
+            // SAFETY: the caller's promise.
+            match unsafe { self.receive() } {
+                Ok(Ok(message)) => take(message),
+                Ok(Err(status)) if done == 0 => return Ok(status),
+                Err(error) if done == 0 => return Err(error),
+                // What stopped it will be there next time.
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+        Ok(Status::Ok)
+    }
+
+    /// As [`receive_batch`](Self::receive_batch), waiting up to `timeout` for the first.
+    ///
+    /// # Safety
+    /// As [`peek`](Self::peek).
+    pub(crate) unsafe fn receive_batch_wait(
+        &self,
+        count: usize,
+        timeout: Duration,
+        mut take: impl FnMut(Received),
+    ) -> Result<Status> {
+        // SAFETY: the caller's promise.
+        let attempt = || match unsafe { self.receive_batch(count, &mut take) }? {
+            Status::Ok => Ok(Ok(())),
+            status => Ok(Err(status)),
+        };
+        // SAFETY: the caller's promise.
+        Ok(unsafe { self.wait(Status::Empty, timeout, attempt) }?.err().unwrap_or(Status::Ok))
     }
 
     /// As [`receive`](Self::receive), but the message is the next one still.
@@ -449,7 +501,7 @@ impl RawByteQueue {
     }
 
     /// Copies the next message to `buffer` and gives it back, but what was received before it only together with that: or `Empty` or `Closed`.
-    /// `length` is set to its length even if it is too long for the buffer, and then it stays.
+    /// `length` is set to its length even if it is too long for the buffer, and then it stays; and left alone where there is none.
     ///
     /// # Safety
     /// As [`peek`](Self::peek); `buffer` is writable for `size` bytes.
@@ -457,7 +509,7 @@ impl RawByteQueue {
         &self,
         buffer: *mut u8,
         size: u64,
-        length: &mut u64,
+        length: &mut Option<u64>,
     ) -> Result<Result<u64, Status>> {
         let framing = self.framed()?;
         // SAFETY: the caller's promise.
@@ -465,7 +517,7 @@ impl RawByteQueue {
             Ok(message) => message,
             Err(status) => return Ok(Err(status)),
         };
-        *length = message.length;
+        *length = Some(message.length);
         if message.length > size {
             let (name, length) = (&self.entry().name, message.length);
             return Err(fail!(

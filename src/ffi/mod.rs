@@ -15,6 +15,7 @@
 
 mod array;
 mod atomic;
+mod byte_queue;
 mod pool;
 mod queue;
 mod ring;
