@@ -193,12 +193,13 @@ impl Stream {
     /// # Safety
     /// As [`is_consumer`](Self::is_consumer).
     pub(crate) unsafe fn succeed_consumer(&self, who: u32) -> Result<()> {
-        let (head, tail) = self.ends()?;
+        let (head, _) = self.ends()?;
         let consumed = &self.placed.control().consumed;
         let (messages, waits) = (consumed.messages.load(Ordering::Relaxed), consumed.empty.load(Ordering::Relaxed));
         let high = consumed.high.load(Ordering::Relaxed);
+        // It looks for itself how far it can go, and so sees how much had come together.
         let side =
-            Side { who, at: self.place(head), limit: tail, released: head, messages, waits, high, ..Side::default() };
+            Side { who, at: self.place(head), limit: head, released: head, messages, waits, high, ..Side::default() };
         // SAFETY: the caller's promise.
         unsafe { *self.consumer.get() = side };
         Ok(())
@@ -457,6 +458,14 @@ pub(super) mod tests {
         }
         assert_eq!(read(&test.stream(), 1, 2), Some(b"bc".to_vec()), "gone over, but not released");
         assert_eq!(test.stream().positions().unwrap(), (3, 3));
+    }
+
+    #[test]
+    fn what_waits_for_a_new_consumer_counts_as_waiting() {
+        let test = TestQueue::new(None, 0);
+        assert!(write(&test.stream(), b"abc", 3));
+        assert_eq!(read(&test.stream(), 1, 3), Some(b"abc".to_vec()));
+        assert_eq!(test.placed.control().consumed.high.load(Ordering::Relaxed), 3);
     }
 
     #[test]
