@@ -96,7 +96,8 @@ impl Stream {
 
     #[cold]
     fn nonsense(&self, header: &Header, there: u64) -> Error {
-        fail!(Corrupt, "the byte queue has a message of {} bytes where only {there} are", header.length)
+        let Header { length, zero, .. } = header;
+        fail!(Corrupt, "the byte queue has a message of {length} bytes, marked {zero:#x}, where {there} bytes are")
     }
 
     /// Goes over the message that [`next_message`](Self::next_message) showed.

@@ -143,8 +143,8 @@ impl Shape {
         let used = (tail - head).min(self.capacity);
         let free = self.capacity - used;
         let room = match self.framing {
-            // What a frame is rounded up to has to fit, too.
-            Some(framing) => (free & !(framing.align - 1)).saturating_sub(framing.header()).min(self.longest()),
+            // All of these are multiples of the alignment, so what a frame is rounded up to fits, too.
+            Some(framing) => free.saturating_sub(framing.header()).min(self.longest()),
             None => free,
         };
         (used, room)
