@@ -90,6 +90,10 @@ pub use segment::{
 #[cfg(not(loom))]
 pub use span::Span;
 
+#[cfg(all(kill_points, not(loom)))]
+#[doc(hidden)]
+pub use sync::kill_points;
+
 /// The README's Rust program, as a test.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
