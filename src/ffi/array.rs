@@ -4,11 +4,9 @@ use std::ffi::{c_char, c_void};
 
 use super::segment::shm_segment;
 use super::status::shm_status;
+use super::structure::{self, structure};
 use super::table::shm_entry;
-use super::{
-    SHM_EXCLUSIVE, Sized32, give_entry, give_span, guard, need, need_bytes, need_options, need_out, need_text,
-    only_flags, timeout,
-};
+use super::{SHM_EXCLUSIVE, Sized32, give_entry, give_span, guard, need, need_bytes, need_out, only_flags, timeout};
 use crate::array::{ArrayShape, RawArray};
 use crate::error::{Result, Status, fail};
 
@@ -73,6 +71,8 @@ impl shm_array_options {
     }
 }
 
+structure!(shm_array(RawArray), shm_array_options, ArrayShape);
+
 /// What an array is, and what was written to it.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -97,12 +97,8 @@ pub struct shm_array_stats {
 /// `options` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_array_options_init(options: *mut shm_array_options) -> shm_status {
-    guard(|| {
-        let options = need_out(options, "options")?;
-        // SAFETY: not NULL, and the caller's promise.
-        unsafe { options.write(shm_array_options::defaults()) };
-        Ok(Status::Ok)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::options_init::<shm_array>(options) }
 }
 
 /// How many bytes of a segment such an array takes, alignment included.
@@ -113,18 +109,8 @@ pub unsafe extern "C" fn shm_array_options_init(options: *mut shm_array_options)
 /// `options` is NULL or as `shm_array_options_init` left it; `bytes` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_array_size(options: *const shm_array_options, bytes: *mut u64) -> shm_status {
-    guard(|| {
-        let bytes = need_out(bytes, "bytes")?;
-        // SAFETY: the caller's promises.
-        unsafe { bytes.write(need_options(options)?.translate()?.bytes()?) };
-        Ok(Status::Ok)
-    })
-}
-
-fn give(array: RawArray, out: *mut *mut shm_array) -> Result<Status> {
-    // SAFETY: the caller checked that `out` is not NULL, and its own caller promised that it is writable.
-    unsafe { out.write(Box::into_raw(Box::new(shm_array(array)))) };
-    Ok(Status::Ok)
+    // SAFETY: the caller's promises.
+    unsafe { structure::size::<shm_array>(options, bytes) }
 }
 
 /// Creates the array `name` of zero bytes, or opens it if it is there with as many of the same. The handle is closed with
@@ -143,12 +129,8 @@ pub unsafe extern "C" fn shm_array_create(
     options: *const shm_array_options,
     out: *mut *mut shm_array,
 ) -> shm_status {
-    guard(|| {
-        let (segment, out) = (need(segment, "segment")?, need_out(out, "out")?);
-        // SAFETY: the caller's promises.
-        let (name, options) = unsafe { (need_text(name, "name")?, need_options(options)?) };
-        give(RawArray::create(&segment.segment, name, &options.translate()?)?, out)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::create::<shm_array>(segment, name, options, out) }
 }
 
 /// Opens the array `name`. `expected`: what it must be; NULL: whatever it is.
@@ -164,18 +146,8 @@ pub unsafe extern "C" fn shm_array_open(
     expected: *const shm_array_options,
     out: *mut *mut shm_array,
 ) -> shm_status {
-    guard(|| {
-        let (segment, out) = (need(segment, "segment")?, need_out(out, "out")?);
-        // SAFETY: the caller's promise.
-        let name = unsafe { need_text(name, "name") }?;
-        let expected = if expected.is_null() {
-            None
-        } else {
-            // SAFETY: the caller's promise.
-            Some(unsafe { need_options(expected) }?.translate()?)
-        };
-        give(RawArray::open(&segment.segment, name, expected.as_ref())?, out)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::open::<shm_array>(segment, name, expected, out) }
 }
 
 /// Ends the handle. What it holds is given back with the process's last handle on the array.
@@ -184,12 +156,8 @@ pub unsafe extern "C" fn shm_array_open(
 /// `array` is NULL or a handle that was not closed yet, and no other thread uses it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_array_close(array: *mut shm_array) -> shm_status {
-    guard(|| {
-        let array = need_out(array, "array")?;
-        // SAFETY: made by `give`, and the caller's promise.
-        drop(unsafe { Box::from_raw(array) });
-        Ok(Status::Ok)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::close(array, "array") }
 }
 
 /// The first element, how many there are, and the bytes from one to the next. Valid until the handle is closed; of a read-only

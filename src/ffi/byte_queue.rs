@@ -5,10 +5,11 @@ use std::ptr::NonNull;
 
 use super::segment::shm_segment;
 use super::status::shm_status;
+use super::structure::{self, structure};
 use super::table::shm_entry;
 use super::{
-    SHM_EXCLUSIVE, Sized32, check_count, give_entry, give_span, guard, need, need_bytes, need_options, need_out,
-    need_text, only_flags, put, timeout,
+    SHM_EXCLUSIVE, Sized32, check_count, give_entry, give_span, guard, need, need_bytes, need_out, only_flags, put,
+    timeout,
 };
 use crate::byte_queue::{ByteQueueShape, Framing, RawByteQueue, Received};
 use crate::error::{Result, Status, fail};
@@ -80,6 +81,8 @@ impl shm_byte_queue_options {
     }
 }
 
+structure!(shm_byte_queue(RawByteQueue), shm_byte_queue_options, ByteQueueShape);
+
 /// A message that was received, where it lies.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -146,12 +149,8 @@ pub struct shm_byte_queue_stats {
 /// `options` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_byte_queue_options_init(options: *mut shm_byte_queue_options) -> shm_status {
-    guard(|| {
-        let options = need_out(options, "options")?;
-        // SAFETY: not NULL, and the caller's promise.
-        unsafe { options.write(shm_byte_queue_options::defaults()) };
-        Ok(Status::Ok)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::options_init::<shm_byte_queue>(options) }
 }
 
 /// How many bytes of a segment such a byte queue takes, alignment included.
@@ -162,18 +161,8 @@ pub unsafe extern "C" fn shm_byte_queue_options_init(options: *mut shm_byte_queu
 /// `options` is NULL or as `shm_byte_queue_options_init` left it; `bytes` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_byte_queue_size(options: *const shm_byte_queue_options, bytes: *mut u64) -> shm_status {
-    guard(|| {
-        let bytes = need_out(bytes, "bytes")?;
-        // SAFETY: the caller's promises.
-        unsafe { bytes.write(need_options(options)?.translate()?.bytes()?) };
-        Ok(Status::Ok)
-    })
-}
-
-fn give(queue: RawByteQueue, out: *mut *mut shm_byte_queue) -> Result<Status> {
-    // SAFETY: the caller checked that `out` is not NULL, and its own caller promised that it is writable.
-    unsafe { out.write(Box::into_raw(Box::new(shm_byte_queue(queue)))) };
-    Ok(Status::Ok)
+    // SAFETY: the caller's promises.
+    unsafe { structure::size::<shm_byte_queue>(options, bytes) }
 }
 
 /// Creates the byte queue `name`, or opens it if it is there with the same manner and capacity. The handle is closed with
@@ -193,12 +182,8 @@ pub unsafe extern "C" fn shm_byte_queue_create(
     options: *const shm_byte_queue_options,
     out: *mut *mut shm_byte_queue,
 ) -> shm_status {
-    guard(|| {
-        let (segment, out) = (need(segment, "segment")?, need_out(out, "out")?);
-        // SAFETY: the caller's promises.
-        let (name, options) = unsafe { (need_text(name, "name")?, need_options(options)?) };
-        give(RawByteQueue::create(&segment.segment, name, &options.translate()?)?, out)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::create::<shm_byte_queue>(segment, name, options, out) }
 }
 
 /// Opens the byte queue `name`. With `expected` it must be what that says (capacity 0: any); NULL takes it as it is. On a
@@ -215,18 +200,8 @@ pub unsafe extern "C" fn shm_byte_queue_open(
     expected: *const shm_byte_queue_options,
     out: *mut *mut shm_byte_queue,
 ) -> shm_status {
-    guard(|| {
-        let (segment, out) = (need(segment, "segment")?, need_out(out, "out")?);
-        // SAFETY: the caller's promise.
-        let name = unsafe { need_text(name, "name") }?;
-        let expected = if expected.is_null() {
-            None
-        } else {
-            // SAFETY: the caller's promise.
-            Some(unsafe { need_options(expected) }?.translate()?)
-        };
-        give(RawByteQueue::open(&segment.segment, name, expected.as_ref())?, out)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::open::<shm_byte_queue>(segment, name, expected, out) }
 }
 
 /// Ends the handle; others may have its ends. What is reserved is given up, what was received is not released.
@@ -235,12 +210,8 @@ pub unsafe extern "C" fn shm_byte_queue_open(
 /// `queue` is NULL or a handle that was not closed yet, and no other thread uses it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_byte_queue_close(queue: *mut shm_byte_queue) -> shm_status {
-    guard(|| {
-        let queue = need_out(queue, "queue")?;
-        // SAFETY: made by `give`, and the caller's promise.
-        drop(unsafe { Box::from_raw(queue) });
-        Ok(Status::Ok)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::close(queue, "queue") }
 }
 
 /// Hands on what was found, or says why there was nothing.

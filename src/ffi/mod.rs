@@ -23,6 +23,7 @@ mod ring;
 mod segment;
 mod span;
 mod status;
+mod structure;
 mod table;
 
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};

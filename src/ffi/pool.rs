@@ -4,10 +4,9 @@ use std::ffi::{c_char, c_void};
 
 use super::segment::shm_segment;
 use super::status::shm_status;
+use super::structure::{self, structure};
 use super::table::shm_entry;
-use super::{
-    SHM_EXCLUSIVE, Sized32, give_entry, give_span, guard, need, need_options, need_out, need_text, null, only_flags,
-};
+use super::{SHM_EXCLUSIVE, Sized32, give_entry, give_span, guard, need, need_out, null, only_flags};
 use crate::error::{Result, Status, fail};
 use crate::pool::{Handle, PoolShape, RawPool};
 
@@ -75,6 +74,8 @@ impl shm_pool_options {
     }
 }
 
+structure!(shm_pool(RawPool), shm_pool_options, PoolShape);
+
 /// What a pool is, and how full.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -99,12 +100,8 @@ pub struct shm_pool_stats {
 /// `options` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_pool_options_init(options: *mut shm_pool_options) -> shm_status {
-    guard(|| {
-        let options = need_out(options, "options")?;
-        // SAFETY: not NULL, and the caller's promise.
-        unsafe { options.write(shm_pool_options::defaults()) };
-        Ok(Status::Ok)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::options_init::<shm_pool>(options) }
 }
 
 /// How many bytes of a segment such a pool takes, alignment included.
@@ -115,18 +112,8 @@ pub unsafe extern "C" fn shm_pool_options_init(options: *mut shm_pool_options) -
 /// `options` is NULL or as `shm_pool_options_init` left it; `bytes` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_pool_size(options: *const shm_pool_options, bytes: *mut u64) -> shm_status {
-    guard(|| {
-        let bytes = need_out(bytes, "bytes")?;
-        // SAFETY: the caller's promises.
-        unsafe { bytes.write(need_options(options)?.translate()?.bytes()?) };
-        Ok(Status::Ok)
-    })
-}
-
-fn give(pool: RawPool, out: *mut *mut shm_pool) -> Result<Status> {
-    // SAFETY: the caller checked that `out` is not NULL, and its own caller promised that it is writable.
-    unsafe { out.write(Box::into_raw(Box::new(shm_pool(pool)))) };
-    Ok(Status::Ok)
+    // SAFETY: the caller's promises.
+    unsafe { structure::size::<shm_pool>(options, bytes) }
 }
 
 /// Creates the pool `name`, or opens it if it is there with as many of the same. The handle is closed with
@@ -145,12 +132,8 @@ pub unsafe extern "C" fn shm_pool_create(
     options: *const shm_pool_options,
     out: *mut *mut shm_pool,
 ) -> shm_status {
-    guard(|| {
-        let (segment, out) = (need(segment, "segment")?, need_out(out, "out")?);
-        // SAFETY: the caller's promises.
-        let (name, options) = unsafe { (need_text(name, "name")?, need_options(options)?) };
-        give(RawPool::create(&segment.segment, name, &options.translate()?)?, out)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::create::<shm_pool>(segment, name, options, out) }
 }
 
 /// Opens the pool `name`. `expected`: what it must be; NULL: whatever it is.
@@ -166,18 +149,8 @@ pub unsafe extern "C" fn shm_pool_open(
     expected: *const shm_pool_options,
     out: *mut *mut shm_pool,
 ) -> shm_status {
-    guard(|| {
-        let (segment, out) = (need(segment, "segment")?, need_out(out, "out")?);
-        // SAFETY: the caller's promise.
-        let name = unsafe { need_text(name, "name") }?;
-        let expected = if expected.is_null() {
-            None
-        } else {
-            // SAFETY: the caller's promise.
-            Some(unsafe { need_options(expected) }?.translate()?)
-        };
-        give(RawPool::open(&segment.segment, name, expected.as_ref())?, out)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::open::<shm_pool>(segment, name, expected, out) }
 }
 
 /// Ends the handle. What it holds is given back with the process's last handle on the pool.
@@ -186,12 +159,8 @@ pub unsafe extern "C" fn shm_pool_open(
 /// `pool` is NULL or a handle that was not closed yet, and no other thread uses it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_pool_close(pool: *mut shm_pool) -> shm_status {
-    guard(|| {
-        let pool = need_out(pool, "pool")?;
-        // SAFETY: made by `give`, and the caller's promise.
-        drop(unsafe { Box::from_raw(pool) });
-        Ok(Status::Ok)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::close(pool, "pool") }
 }
 
 /// Takes a free object, whose bytes are whatever they were: SHM_OK, SHM_EMPTY.

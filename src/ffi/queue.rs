@@ -4,10 +4,11 @@ use std::ffi::{c_char, c_void};
 
 use super::segment::shm_segment;
 use super::status::shm_status;
+use super::structure::{self, structure};
 use super::table::shm_entry;
 use super::{
-    SHM_EXCLUSIVE, SHM_SPSC, Sized32, check_count, give_entry, give_span, guard, need, need_bytes, need_options,
-    need_out, need_text, only_flags, timeout,
+    SHM_EXCLUSIVE, SHM_SPSC, Sized32, check_count, give_entry, give_span, guard, need, need_bytes, need_out,
+    only_flags, timeout,
 };
 use crate::error::{Result, Status, fail};
 use crate::queue::{Claimed, Mode, QueueShape, RawQueue};
@@ -77,6 +78,8 @@ impl shm_queue_options {
     }
 }
 
+structure!(shm_queue(RawQueue), shm_queue_options, QueueShape);
+
 /// What a queue is and how full it is.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -117,12 +120,8 @@ pub struct shm_queue_slot {
 /// `options` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_queue_options_init(options: *mut shm_queue_options) -> shm_status {
-    guard(|| {
-        let options = need_out(options, "options")?;
-        // SAFETY: not NULL, and the caller's promise.
-        unsafe { options.write(shm_queue_options::defaults()) };
-        Ok(Status::Ok)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::options_init::<shm_queue>(options) }
 }
 
 /// How many bytes of a segment such a queue takes, alignment included.
@@ -133,18 +132,8 @@ pub unsafe extern "C" fn shm_queue_options_init(options: *mut shm_queue_options)
 /// `options` is NULL or as `shm_queue_options_init` left it; `bytes` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_queue_size(options: *const shm_queue_options, bytes: *mut u64) -> shm_status {
-    guard(|| {
-        let bytes = need_out(bytes, "bytes")?;
-        // SAFETY: the caller's promises.
-        unsafe { bytes.write(need_options(options)?.translate()?.bytes()?) };
-        Ok(Status::Ok)
-    })
-}
-
-fn give(queue: RawQueue, out: *mut *mut shm_queue) -> Result<Status> {
-    // SAFETY: the caller checked that `out` is not NULL, and its own caller promised that it is writable.
-    unsafe { out.write(Box::into_raw(Box::new(shm_queue(queue)))) };
-    Ok(Status::Ok)
+    // SAFETY: the caller's promises.
+    unsafe { structure::size::<shm_queue>(options, bytes) }
 }
 
 /// Creates the queue `name`, or opens it if it is there with the same mode, capacity and elements. The handle is closed with
@@ -163,12 +152,8 @@ pub unsafe extern "C" fn shm_queue_create(
     options: *const shm_queue_options,
     out: *mut *mut shm_queue,
 ) -> shm_status {
-    guard(|| {
-        let (segment, out) = (need(segment, "segment")?, need_out(out, "out")?);
-        // SAFETY: the caller's promises.
-        let (name, options) = unsafe { (need_text(name, "name")?, need_options(options)?) };
-        give(RawQueue::create(&segment.segment, name, &options.translate()?)?, out)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::create::<shm_queue>(segment, name, options, out) }
 }
 
 /// Opens the queue `name`. With `expected` it must be what that says (capacity 0: any); NULL takes it as it is. On a
@@ -185,18 +170,8 @@ pub unsafe extern "C" fn shm_queue_open(
     expected: *const shm_queue_options,
     out: *mut *mut shm_queue,
 ) -> shm_status {
-    guard(|| {
-        let (segment, out) = (need(segment, "segment")?, need_out(out, "out")?);
-        // SAFETY: the caller's promise.
-        let name = unsafe { need_text(name, "name") }?;
-        let expected = if expected.is_null() {
-            None
-        } else {
-            // SAFETY: the caller's promise.
-            Some(unsafe { need_options(expected) }?.translate()?)
-        };
-        give(RawQueue::open(&segment.segment, name, expected.as_ref())?, out)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::open::<shm_queue>(segment, name, expected, out) }
 }
 
 /// Ends the handle. Slots it claimed or peeked and did not give back are given up with the process's last handle on the queue.
@@ -205,12 +180,8 @@ pub unsafe extern "C" fn shm_queue_open(
 /// `queue` is NULL or a handle that was not closed yet, and no other thread uses it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_queue_close(queue: *mut shm_queue) -> shm_status {
-    guard(|| {
-        let queue = need_out(queue, "queue")?;
-        // SAFETY: made by `give`, and the caller's promise.
-        drop(unsafe { Box::from_raw(queue) });
-        Ok(Status::Ok)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::close(queue, "queue") }
 }
 
 /// Enqueues a copy of an element: SHM_OK, SHM_FULL, SHM_CLOSED.

@@ -4,10 +4,11 @@ use std::ffi::{c_char, c_void};
 
 use super::segment::shm_segment;
 use super::status::shm_status;
+use super::structure::{self, structure};
 use super::table::shm_entry;
 use super::{
-    SHM_EXCLUSIVE, Sized32, check_count, give_entry, give_span, guard, need, need_bytes, need_options, need_out,
-    need_text, only_flags, put, timeout,
+    SHM_EXCLUSIVE, Sized32, check_count, give_entry, give_span, guard, need, need_bytes, need_out, only_flags, put,
+    timeout,
 };
 use crate::error::{Result, Status, fail};
 use crate::ring::{RawReader, RawRing, RingShape, RingStart, Taken};
@@ -85,6 +86,8 @@ impl shm_ring_options {
     }
 }
 
+structure!(shm_ring(RawRing), shm_ring_options, RingShape);
+
 /// What a ring is, how full it is, and what went through it.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -131,12 +134,8 @@ pub struct shm_ring_reader_stats {
 /// `options` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_ring_options_init(options: *mut shm_ring_options) -> shm_status {
-    guard(|| {
-        let options = need_out(options, "options")?;
-        // SAFETY: not NULL, and the caller's promise.
-        unsafe { options.write(shm_ring_options::defaults()) };
-        Ok(Status::Ok)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::options_init::<shm_ring>(options) }
 }
 
 /// How many bytes of a segment such a ring takes, alignment included.
@@ -147,18 +146,8 @@ pub unsafe extern "C" fn shm_ring_options_init(options: *mut shm_ring_options) -
 /// `options` is NULL or as `shm_ring_options_init` left it; `bytes` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_ring_size(options: *const shm_ring_options, bytes: *mut u64) -> shm_status {
-    guard(|| {
-        let bytes = need_out(bytes, "bytes")?;
-        // SAFETY: the caller's promises.
-        unsafe { bytes.write(need_options(options)?.translate()?.bytes()?) };
-        Ok(Status::Ok)
-    })
-}
-
-fn give(ring: RawRing, out: *mut *mut shm_ring) -> Result<Status> {
-    // SAFETY: the caller checked that `out` is not NULL, and its own caller promised that it is writable.
-    unsafe { out.write(Box::into_raw(Box::new(shm_ring(ring)))) };
-    Ok(Status::Ok)
+    // SAFETY: the caller's promises.
+    unsafe { structure::size::<shm_ring>(options, bytes) }
 }
 
 /// Creates the ring `name`, or opens it if it is there with the same manner, capacity and elements. The handle is closed with
@@ -177,12 +166,8 @@ pub unsafe extern "C" fn shm_ring_create(
     options: *const shm_ring_options,
     out: *mut *mut shm_ring,
 ) -> shm_status {
-    guard(|| {
-        let (segment, out) = (need(segment, "segment")?, need_out(out, "out")?);
-        // SAFETY: the caller's promises.
-        let (name, options) = unsafe { (need_text(name, "name")?, need_options(options)?) };
-        give(RawRing::create(&segment.segment, name, &options.translate()?)?, out)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::create::<shm_ring>(segment, name, options, out) }
 }
 
 /// Opens the ring `name`. With `expected` it must be what that says (capacity 0: any); NULL takes it as it is. On a
@@ -199,18 +184,8 @@ pub unsafe extern "C" fn shm_ring_open(
     expected: *const shm_ring_options,
     out: *mut *mut shm_ring,
 ) -> shm_status {
-    guard(|| {
-        let (segment, out) = (need(segment, "segment")?, need_out(out, "out")?);
-        // SAFETY: the caller's promise.
-        let name = unsafe { need_text(name, "name") }?;
-        let expected = if expected.is_null() {
-            None
-        } else {
-            // SAFETY: the caller's promise.
-            Some(unsafe { need_options(expected) }?.translate()?)
-        };
-        give(RawRing::open(&segment.segment, name, expected.as_ref())?, out)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::open::<shm_ring>(segment, name, expected, out) }
 }
 
 /// Ends the handle; others may have its ends.
@@ -219,12 +194,8 @@ pub unsafe extern "C" fn shm_ring_open(
 /// `ring` is NULL or a handle that was not closed yet, and no other thread uses it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_ring_close(ring: *mut shm_ring) -> shm_status {
-    guard(|| {
-        let ring = need_out(ring, "ring")?;
-        // SAFETY: made by `give`, and the caller's promise.
-        drop(unsafe { Box::from_raw(ring) });
-        Ok(Status::Ok)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::close(ring, "ring") }
 }
 
 /// Writes a copy of an element: SHM_OK, SHM_FULL (never with SHM_OVERWRITE).
