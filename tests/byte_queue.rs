@@ -319,11 +319,11 @@ fn one_end() {
         ("produce", false) => {
             let (mut position, mut turn) = (0, 0);
             while position < count {
-                let bytes = length(seed, turn, queue.longest()).min((count - position) as usize);
+                let bytes = length(seed, turn, queue.longest()).max(1).min((count - position) as usize);
                 let mut place = queue.reserve_wait(bytes, FOREVER).unwrap().unwrap();
                 // SAFETY: reserved.
                 fill(seed, position, unsafe { std::slice::from_raw_parts_mut(place.as_mut_ptr(), bytes) });
-                let some = if turn % 3 == 0 { bytes } else { bytes / 2 };
+                let some = if turn % 3 == 0 { bytes } else { bytes.div_ceil(2) };
                 place.commit(some, 0).unwrap();
                 (position, turn) = (position + some as u64, turn + 1);
             }
@@ -685,7 +685,8 @@ fn a_peer_that_scribbles_makes_errors_and_nothing_worse() {
                         for _ in 0..100 {
                             turn += 1;
                             let limit = Duration::from_millis(mix(seed ^ turn) % 5);
-                            let bytes = vec![7; length(seed, turn, queue.longest())];
+                            // Of a stream, no bytes cannot be asked for.
+                            let bytes = vec![7; length(seed, turn, queue.longest()).max(usize::from(!framed))];
                             let outcome = timed(&mut || match (produces, framed) {
                                 (true, true) if turn % 2 == 0 => queue.send_wait(&bytes, turn, limit).map(drop),
                                 (true, _) => queue.reserve_wait(bytes.len(), limit).and_then(|place| {
@@ -706,7 +707,7 @@ fn a_peer_that_scribbles_makes_errors_and_nothing_worse() {
                                 (false, true) => queue.receive_wait(limit).map(|message| {
                                     message.map(|message| message.to_vec().len());
                                 }),
-                                (false, false) => take(&queue, bytes.len().max(1)).map(drop),
+                                (false, false) => take(&queue, bytes.len()).map(drop),
                             });
                             let _ = timed(&mut || queue.stats().map(drop));
                             match outcome {
