@@ -21,6 +21,7 @@ mod queue;
 mod ring;
 mod segment;
 mod span;
+mod speculo;
 mod status;
 mod table;
 

@@ -281,7 +281,7 @@ impl Draft<'_> {
 
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
-        if self.area.writer.allocated() == Some(self.id) {
+        if self.area.writer.allocated().is_some_and(|(id, _)| id == self.id) {
             let _ = self.area.writer.discard();
         }
     }

@@ -94,7 +94,7 @@ impl Clock {
     }
 
     #[inline]
-    fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.0.as_ref().map_or_else(process::since_boot, |clock| clock())
     }
 

@@ -101,6 +101,15 @@ impl RawReader {
         Ok(reader)
     }
 
+    /// Before anything was read.
+    pub(crate) fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+        let is_own = self.clock.is_own();
+        if let Some(open) = &mut self.open {
+            open.of_this_boot = is_own || of_this_boot(&open.area);
+        }
+    }
+
     fn generation(&self) -> u64 {
         self.open.as_ref().map_or(0, |open| open.area.generation)
     }

@@ -360,9 +360,20 @@ impl Writer {
         Ok(())
     }
 
-    /// The id of the allocated chunk.
-    pub(crate) fn allocated(&self) -> Option<u64> {
-        self.draft.map(|draft| draft.id)
+    /// The id of the allocated chunk, and where its contents are.
+    pub(crate) fn allocated(&self) -> Option<(u64, *mut u8)> {
+        self.draft.map(|draft| (draft.id, self.area.contents(draft.offset, draft.size)))
+    }
+
+    /// Has the allocated chunk expire at another time.
+    pub(crate) fn expire_draft(&mut self, expires: u64) -> Result<()> {
+        let mut draft = self.take_draft()?;
+        draft.expires = expires;
+        if let Some(header) = self.area.at(draft.offset) {
+            header.expires.store(expires, Ordering::Relaxed); // `written` comes after it
+        }
+        self.draft = Some(draft);
+        Ok(())
     }
 
     /// Says that a chunk counts no more.
@@ -467,7 +478,7 @@ impl Writer {
     }
 
     /// Removes the area, for everybody. Readers keep what they have mapped, and are told.
-    pub(crate) fn unlink(self) -> Result<()> {
+    pub(crate) fn unlink(&self) -> Result<()> {
         self.ours()?;
         remove(&self.place, &self.manifest)
     }
