@@ -1,5 +1,6 @@
 //! Areas of chunks: writing, updating, expiring, compacting, following, succeeding.
 
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -212,6 +213,40 @@ fn one_writer_at_a_time_and_the_next_goes_on() {
     assert!(Area::unlink_name(&name.0, &AreaOptions::new()).unwrap());
     assert!(!Area::unlink_name(&name.0, &AreaOptions::new()).unwrap());
     assert_eq!(Reader::open(&name.0, &ReaderOptions::new()).unwrap_err().status(), Status::NotFound);
+}
+
+/// Where the chunks of an area's first generation are, to be changed as a writer's death would have left them.
+struct Bytes(std::fs::File);
+
+impl Bytes {
+    fn of(name: &Name) -> Self {
+        let path = format!("/dev/shm/{}.speculo-1", name.0);
+        Self(std::fs::File::options().read(true).write(true).open(path).unwrap())
+    }
+
+    fn put(&self, offset: u64, bytes: &[u8]) {
+        self.0.write_all_at(bytes, offset).unwrap();
+    }
+}
+
+#[test]
+fn a_death_between_version_and_state_takes_nothing_from_readers() {
+    let name = Name::new();
+    let mut first = area(&name);
+    let id = first.write(b"old", 0).unwrap().unwrap();
+    drop(first.update(id, 3).unwrap());
+    drop(first);
+    // The second chunk has its version, and is still ALLOCATED.
+    let bytes = Bytes::of(&name);
+    bytes.put(256 + 16, &2_u64.to_le_bytes());
+    bytes.put(256, &1_u32.to_le_bytes());
+    let mut reader = name.reader();
+    let mut second = Area::open(&name.0, &AreaOptions::new()).unwrap();
+    assert_eq!(rest(&mut reader), [(id, b"old".to_vec())]);
+    assert_eq!(reader.get(id).unwrap().unwrap().to_vec(), b"old", "what was not committed takes nobody's place");
+    let next = second.write(b"next", 0).unwrap().unwrap();
+    assert_eq!(second.stats().committed, 2, "its version is given again");
+    assert_eq!(rest(&mut reader), [(next, b"next".to_vec())]);
 }
 
 #[test]

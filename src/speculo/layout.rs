@@ -28,7 +28,7 @@
 //! |---|---|---|
 //! | 0 | u32 | state: 0 UNALLOCATED, 1 ALLOCATED, 2 WRITTEN, 3 OBSOLETE, 4 DISCARDED |
 //! | 8 | u64 | id |
-//! | 16 | u64 | version: chunks are numbered from 1 as they are committed |
+//! | 16 | u64 | version: chunks are numbered from 1 as they are committed; of a DISCARDED one, it means nothing |
 //! | 24 | u64 | bytes of contents |
 //! | 32 | u64 | expires: nanoseconds since boot; 0: never |
 //! | 64 | | the contents; the chunk ends at the next multiple of 64 |
@@ -281,7 +281,8 @@ impl MappedArea {
             offset,
             state,
             id: header.id.load(Ordering::Relaxed),
-            version: header.version.load(Ordering::Relaxed),
+            // Its writer may have died between giving it a version and committing it; then the version is another's.
+            version: if state == DISCARDED { 0 } else { header.version.load(Ordering::Relaxed) },
             size,
             expires: header.expires.load(Ordering::Relaxed),
             next,

@@ -173,7 +173,7 @@ impl RawReader {
             }
             let valid = self.is_valid(open, &chunk);
             self.offset = chunk.next;
-            // Discarded chunks have version 0; what was passed already in a former area has a smaller one.
+            // Discarded chunks are read with version 0; what was passed already in a former area has a smaller one.
             if chunk.version <= self.passed {
                 continue;
             }

@@ -21,7 +21,7 @@
 //! | dead after | what the next writer finds, and does |
 //! |---|---|
 //! | a header, before ALLOCATED | UNALLOCATED: written over |
-//! | ALLOCATED | makes it DISCARDED; readers step over it |
+//! | ALLOCATED, or the version | makes it DISCARDED; readers step over it, whatever version it has, which is given again |
 //! | WRITTEN, before `committed` or the mark | counts it; marks the older chunk of this id |
 //! | the link, before the switch | an area of another generation than the current one: unlinks it |
 //! | the switch | the same with the old area, which it also marks OBSOLETE |
