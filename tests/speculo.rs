@@ -250,6 +250,22 @@ fn a_death_between_version_and_state_takes_nothing_from_readers() {
 }
 
 #[test]
+fn a_restart_of_the_machine_brings_nothing_back_that_was_replaced() {
+    let name = Name::new();
+    let mut first = area(&name);
+    let id = first.write(b"old", 0).unwrap().unwrap();
+    first.update_until(id, 3, u64::MAX).unwrap().unwrap().commit().unwrap();
+    drop(first);
+    // The writer died before it marked the first one; then the machine started anew.
+    let bytes = Bytes::of(&name);
+    bytes.put(128, &2_u32.to_le_bytes());
+    bytes.put(32, &7_u64.to_le_bytes());
+    let mut second = Area::open(&name.0, &AreaOptions::new()).unwrap();
+    assert_eq!((second.read(id), second.stats().chunks, second.stats().generation), (None, 0, 2));
+    assert!(name.reader().get(id).unwrap().is_none());
+}
+
+#[test]
 fn a_sleeping_reader_is_woken_by_a_commit() {
     let name = Name::new();
     let mut area = area(&name);

@@ -194,6 +194,8 @@ impl Writer {
                     // The times of another run of the machine mean nothing in this one: they are over.
                     if chunk.expires == 0 || times_count {
                         self.admit(&chunk);
+                    } else if let Some(old) = self.index.remove(&chunk.id) {
+                        self.dismiss(old); // replaced all the same
                     }
                 }
                 _ => {}
