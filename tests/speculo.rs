@@ -266,6 +266,19 @@ fn a_restart_of_the_machine_brings_nothing_back_that_was_replaced() {
 }
 
 #[test]
+fn an_area_that_outgrew_its_limit_survives_a_restart_of_the_machine() {
+    let name = Name::new();
+    let mut first = area(&name);
+    let ids: Vec<u64> = (0..20).map(|_| first.write(&[3; 1000], 0).unwrap().unwrap()).collect();
+    drop(first);
+    Bytes::of(&name).put(32, &7_u64.to_le_bytes());
+    let mut second = Area::open(&name.0, &AreaOptions::new().max_size(8192)).unwrap();
+    assert_eq!(second.read(ids[19]).unwrap(), [3; 1000]);
+    let more = std::iter::from_fn(|| second.write(&[4; 1000], 0).unwrap()).count();
+    assert!(more < 4, "it takes no more than there is room for by chance");
+}
+
+#[test]
 fn a_sleeping_reader_is_woken_by_a_commit() {
     let name = Name::new();
     let mut area = area(&name);

@@ -427,7 +427,7 @@ impl Writer {
     /// Puts an area with the valid chunks in the place of this one; `needed`: how many bytes it has to have.
     fn move_to_new_area(&mut self, needed: u64) -> Result<()> {
         // Twice what is needed, so that compacting costs each byte a constant share.
-        let bytes = needed.saturating_mul(2).clamp(self.settings.smallest, self.settings.largest);
+        let bytes = needed.saturating_mul(2).clamp(self.settings.smallest, self.settings.largest).max(needed);
         let generation = self.area.generation + 1;
         let fresh = build(&self.place, &self.settings, generation, bytes)?;
         let mut tail = FIRST;
