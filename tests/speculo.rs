@@ -279,6 +279,24 @@ fn an_area_that_outgrew_its_limit_survives_a_restart_of_the_machine() {
 }
 
 #[test]
+fn versions_that_make_no_sense_do_not_stop_a_reader() {
+    let name = Name::new();
+    let mut area = area(&name);
+    area.write(b"one", 0).unwrap().unwrap();
+    Bytes::of(&name).put(128 + 16, &u64::MAX.to_le_bytes());
+    let mut reader = name.reader();
+    for _ in 0..3 {
+        assert_eq!(reader.next().unwrap().unwrap().version(), u64::MAX);
+        reader.seek(0);
+    }
+    Bytes::of(&name).put(128 + 24, &u64::MAX.to_le_bytes());
+    assert_eq!(reader.next().unwrap_err().status(), Status::Corrupt);
+    Bytes::of(&name).put(128 + 24, &3_u64.to_le_bytes());
+    Bytes::of(&name).put(128, &5_u32.to_le_bytes());
+    assert_eq!(reader.get(1).unwrap_err().status(), Status::Corrupt);
+}
+
+#[test]
 fn a_sleeping_reader_is_woken_by_a_commit() {
     let name = Name::new();
     let mut area = area(&name);

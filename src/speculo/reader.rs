@@ -179,12 +179,12 @@ impl RawReader {
             }
             let between = chunk.version - self.passed - 1;
             self.passed = chunk.version;
-            self.skipped += between;
+            self.skipped = self.skipped.saturating_add(between);
             if valid {
                 self.received += 1;
                 return self.found(chunk).map(Some);
             }
-            self.skipped += 1;
+            self.skipped = self.skipped.saturating_add(1);
         }
     }
 
