@@ -297,6 +297,15 @@ fn versions_that_make_no_sense_do_not_stop_a_reader() {
 }
 
 #[test]
+fn what_is_not_there_can_be_made_exclusively() {
+    let name = Name::new();
+    let exclusive = AreaOptions::new().exclusive();
+    let first = Area::create(&name.0, &exclusive).unwrap();
+    drop(first);
+    assert_eq!(Area::create(&name.0, &exclusive).unwrap_err().status(), Status::Exists);
+}
+
+#[test]
 fn a_sleeping_reader_is_woken_by_a_commit() {
     let name = Name::new();
     let mut area = area(&name);
