@@ -2775,7 +2775,8 @@ shm_status speculo_area_set_max_pinned(const struct speculo_area *area,
                                        uint64_t bytes);
 
 /**
- * Permission bits, exact whatever the umask; 0600 unless told, which the owner needs at least. Readers need to be allowed to read only.
+ * Permission bits, exact whatever the umask; 0600 unless told, which the owner needs at least. Readers need to be allowed to read only. An area that
+ * is there keeps its own.
  *
  * # Safety
  * `area` is NULL or a handle.

@@ -1,6 +1,6 @@
 //! Areas of chunks: writing, updating, expiring, compacting, following, succeeding.
 
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -303,6 +303,19 @@ fn what_is_not_there_can_be_made_exclusively() {
     let first = Area::create(&name.0, &exclusive).unwrap();
     drop(first);
     assert_eq!(Area::create(&name.0, &exclusive).unwrap_err().status(), Status::Exists);
+}
+
+#[test]
+fn the_next_writer_shuts_no_reader_out() {
+    let name = Name::new();
+    let mut first = Area::create(&name.0, &AreaOptions::new().mode(0o644)).unwrap();
+    first.write(b"x", 0).unwrap();
+    drop(first);
+    let mut second = Area::open(&name.0, &AreaOptions::new()).unwrap();
+    second.obsolete(1).unwrap();
+    assert!(second.collect().unwrap());
+    let modes: Vec<u32> = name.objects().iter().map(|path| path.metadata().unwrap().mode() & 0o7777).collect();
+    assert_eq!(modes, [0o644, 0o644]);
 }
 
 #[test]

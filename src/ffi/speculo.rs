@@ -281,7 +281,8 @@ pub unsafe extern "C" fn speculo_area_set_max_pinned(area: Option<&speculo_area>
     })
 }
 
-/// Permission bits, exact whatever the umask; 0600 unless told, which the owner needs at least. Readers need to be allowed to read only.
+/// Permission bits, exact whatever the umask; 0600 unless told, which the owner needs at least. Readers need to be allowed to read only. An area that
+/// is there keeps its own.
 ///
 /// # Safety
 /// `area` is NULL or a handle.

@@ -45,7 +45,8 @@ impl AreaOptions {
         self
     }
 
-    /// Permission bits, exact whatever the umask; the owner needs at least 0600. Readers need to be allowed to read only.
+    /// Permission bits, exact whatever the umask; the owner needs at least 0600. Readers need to be allowed to read only. An area that is
+    /// there keeps its own.
     pub fn mode(mut self, mode: u32) -> Self {
         self.settings.mode = mode;
         self

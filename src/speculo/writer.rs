@@ -133,11 +133,14 @@ impl Writer {
     /// Takes over whatever the last writer left.
     fn recover(
         place: Place,
-        settings: Settings,
+        mut settings: Settings,
         clock: Clock,
         manifest: MappedManifest,
         lock: Unshared,
     ) -> Result<Self> {
+        let failed = |error| Error::system(format_args!("cannot look at the manifest of {}", place.what()), error);
+        // Whoever may read the manifest is to be able to follow.
+        settings.mode = lock.file().metadata().map_err(failed)?.mode() & 0o777;
         let current = manifest.current.load(Ordering::Acquire);
         for generation in place.generations()?.into_iter().filter(|generation| *generation != current) {
             retire(&place, generation);
