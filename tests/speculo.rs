@@ -319,6 +319,15 @@ fn the_next_writer_shuts_no_reader_out() {
 }
 
 #[test]
+fn what_cannot_be_made_leaves_nothing() {
+    let name = Name::new();
+    let huge = AreaOptions::new().max_size(1 << 60).min_size(1 << 60);
+    assert_eq!(Area::create(&name.0, &huge).unwrap_err().status(), Status::NoSpace);
+    assert_eq!(name.objects(), Vec::<PathBuf>::new());
+    area(&name);
+}
+
+#[test]
 fn a_sleeping_reader_is_woken_by_a_commit() {
     let name = Name::new();
     let mut area = area(&name);

@@ -146,7 +146,9 @@ impl Writer {
             retire(&place, generation);
         }
         let area = if current == 0 {
-            let area = build(&place, &settings, 1, settings.smallest)?.link(&place)?;
+            let area = build(&place, &settings, 1, settings.smallest)
+                .and_then(|fresh| fresh.link(&place))
+                .inspect_err(|_| drop(remove(&place, &manifest)))?;
             manifest.current.store(1, Ordering::Release); // `switched`
             area
         } else {
