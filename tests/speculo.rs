@@ -328,6 +328,19 @@ fn what_cannot_be_made_leaves_nothing() {
 }
 
 #[test]
+fn a_former_area_that_nobody_reads_takes_no_memory() {
+    let name = Name::new();
+    let mut area = area(&name);
+    area.write(b"x", 0).unwrap();
+    area.obsolete(1).unwrap();
+    assert!(area.collect().unwrap());
+    let links = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let former = format!("{}.speculo-1", name.0);
+    let open = links.filter_map(|link| std::fs::read_link(link.path()).ok());
+    assert_eq!(open.filter(|path| path.to_string_lossy().contains(&former)).count(), 0);
+}
+
+#[test]
 fn a_sleeping_reader_is_woken_by_a_commit() {
     let name = Name::new();
     let mut area = area(&name);

@@ -454,6 +454,7 @@ impl Writer {
         if let Some(file) = old {
             self.retired.push(Retired { file, bytes: self.area.bytes() });
         }
+        self.pinned(); // lets go of what nobody reads, also of this one
         self.area = fresh;
         self.scan()?;
         self.ring();
