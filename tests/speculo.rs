@@ -4,7 +4,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shmds::Status;
 use shmds::speculo::{Area, AreaOptions, Reader, ReaderOptions};
@@ -338,6 +338,24 @@ fn a_former_area_that_nobody_reads_takes_no_memory() {
     let former = format!("{}.speculo-1", name.0);
     let open = links.filter_map(|link| std::fs::read_link(link.path()).ok());
     assert_eq!(open.filter(|path| path.to_string_lossy().contains(&former)).count(), 0);
+}
+
+#[test]
+fn a_commit_that_its_writer_died_before_announcing_is_found() {
+    let name = Name::new();
+    let mut area = area(&name);
+    let mut reader = name.reader();
+    let draft = area.allocate(3, 0).unwrap().unwrap();
+    let bytes = Bytes::of(&name);
+    std::thread::scope(|scope| {
+        let sleeper = scope.spawn(move || reader.next_wait(Duration::from_secs(10)).unwrap().map(|chunk| chunk.id()));
+        std::thread::sleep(Duration::from_millis(20));
+        bytes.put(128 + 16, &1_u64.to_le_bytes());
+        bytes.put(128, &2_u32.to_le_bytes());
+        let written = Instant::now();
+        assert_eq!(sleeper.join().unwrap(), Some(draft.id()));
+        assert!(written.elapsed() < Duration::from_secs(5), "long before its time was over");
+    });
 }
 
 #[test]

@@ -23,6 +23,9 @@ use crate::sync::Ordering;
 /// How often an area may be gone before it could be opened.
 const TRIES: u32 = 1000;
 
+/// How long a reader sleeps before it looks by itself, in nanoseconds: a writer can die between a commit and the bell.
+const LONGEST_SLEEP: u64 = 500_000_000;
+
 /// Where a reader is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReaderStats {
@@ -195,7 +198,8 @@ impl RawReader {
         Ok(None)
     }
 
-    /// As [`next`](Self::next), waiting up to `timeout` for it: asleep, without a word to the writer.
+    /// As [`next`](Self::next), waiting up to `timeout` for it: asleep, without a word to the writer. What a writer committed and
+    /// died before it rang for is found within half a second.
     pub(crate) fn next_wait(&mut self, timeout: Duration) -> Result<Option<Found>> {
         let deadline = process::deadline(timeout);
         loop {
@@ -206,7 +210,7 @@ impl RawReader {
             if process::now() >= deadline {
                 return Ok(None);
             }
-            futex::wait(&self.manifest.bell, key, deadline);
+            futex::wait(&self.manifest.bell, key, deadline.min(process::now().saturating_add(LONGEST_SLEEP)));
         }
     }
 
