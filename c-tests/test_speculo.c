@@ -455,6 +455,106 @@ static void a_killed_writers_place_is_taken(void) {
   drop(name);
 }
 
+/* What a writer that is going to be killed says, and what it began with. */
+typedef struct told {
+  uint64_t opened, committed;
+} told;
+
+static void store_u64(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
+static uint64_t load_u64(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
+
+#define STORM_IDS 8
+
+/* Chunks whose words all are their version, updates of a few ids, in an area that is compacted all the time, until killed. */
+static void write_until_killed(const char *name, told *tell, uint64_t seed) {
+  speculo_area *area = settings(name, 0);
+  OK(speculo_area_set_min_size(area, 4096));
+  OK(speculo_area_create(area));
+  uint64_t ids[STORM_IDS] = {0}; /* of this writer; what its predecessors left stays */
+  uint64_t version = area_stats(area).committed;
+  store_u64(&tell->opened, version);
+  for (uint64_t n = seed;; n++) {
+    speculo_chunk chunk;
+    void *data;
+    OK(speculo_chunk_init(&chunk, area));
+    chunk.id = ids[n % STORM_IDS];
+    const uint64_t words = 1 + n * 7 % 60;
+    if (chunk.id != 0) {
+      OK(speculo_chunk_update(&chunk, words * 8, &data));
+    } else {
+      OK(speculo_chunk_allocate(&chunk, words * 8, &data));
+    }
+    const uint64_t mark = version + 1;
+    for (uint64_t i = 0; i < words; i++) memcpy((char *)data + i * 8, &mark, 8);
+    if (n % 11 == 0) {
+      OK(speculo_chunk_discard(&chunk));
+      continue;
+    }
+    OK(speculo_chunk_commit(&chunk));
+    CHECK_U64(chunk.version, version + 1);
+    version = chunk.version;
+    ids[n % STORM_IDS] = chunk.id;
+    store_u64(&tell->committed, version);
+  }
+}
+
+static void check_whole(speculo_view view) {
+  for (uint64_t i = 0; i < view.size / 8; i++) {
+    uint64_t word;
+    memcpy(&word, (const char *)view.data + i * 8, 8);
+    CHECK_U64(word, view.version);
+  }
+}
+
+/* Writers die anywhere: nothing that was committed is lost or torn, nothing that was not is seen, and readers go on. */
+static void writers_killed_anywhere_lose_nothing(void) {
+  const char *name = new_name();
+  told *tell = (told *)mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  CHECK(tell != MAP_FAILED);
+  speculo_reader *reader = NULL;
+  uint64_t seen = 0, areas = 0;
+  for (uint64_t round = 1; round <= 60; round++) {
+    const uint64_t before = load_u64(&tell->committed);
+    pid_t child = fork_child();
+    if (child == 0) write_until_killed(name, tell, round * 1000);
+    const uint64_t limit = now_ns() + LONG_ENOUGH;
+    while (load_u64(&tell->committed) < before + 20 && now_ns() < limit) sleep_ns(100000);
+    CHECK(now_ns() < limit && load_u64(&tell->opened) >= before); /* it found all that its predecessors had said was there */
+    if (reader == NULL) reader = reader_of(name);
+    speculo_view view;
+    const uint64_t end = now_ns() + (1 + round % 7) * 300000;
+    while (now_ns() < end) {
+      if (speculo_reader_next(reader, &view) != SHM_OK) continue;
+      CHECK(view.version > seen);
+      seen = view.version;
+      check_whole(view);
+    }
+    kill_child(child);
+    const uint64_t said = load_u64(&tell->committed);
+    shm_status status;
+    while ((status = speculo_reader_next(reader, &view)) == SHM_OK) {
+      CHECK(view.version > seen);
+      seen = view.version;
+      check_whole(view);
+    }
+    CHECK_STATUS(status, SHM_EMPTY);
+    for (uint64_t id = 1; id <= STORM_IDS; id++) {
+      if (speculo_reader_get(reader, id, &view) == SHM_OK) check_whole(view);
+    }
+    CHECK(said <= seen && seen <= said + 1); /* it may have died before it could say so */
+    areas = reader_stats(reader).generation;
+  }
+  CHECK(areas > 10);
+  OK(speculo_reader_close(reader));
+  munmap(tell, 4096);
+  drop(name);
+  char left[128];
+  for (uint64_t area = areas > 3 ? areas - 3 : 1; area < areas + 3; area++) {
+    snprintf(left, sizeof left, "%s.speculo-%" PRIu64, path_of(name), area);
+    CHECK(access(left, F_OK) == -1);
+  }
+}
+
 /* ---- what a reader cannot do ------------------------------------------------------------------------------------- */
 
 /* What is mapped of the area: how many mappings there are. None of them can be written to, or be made so. */
@@ -843,6 +943,7 @@ int main(void) {
   RUN(readers_in_other_processes_are_woken);
   RUN(there_is_one_living_writer);
   RUN(a_killed_writers_place_is_taken);
+  RUN(writers_killed_anywhere_lose_nothing);
   RUN(a_reader_maps_nothing_that_it_could_write_to);
   RUN(another_user_reads_and_cannot_write);
   RUN(areas_lie_in_other_directories);

@@ -5,6 +5,7 @@
 #include "shmds.hpp"
 
 #include <algorithm>
+#include <csignal>
 #include <thread>
 
 using namespace std::chrono_literals;
@@ -142,6 +143,36 @@ void both_sides_go_by_one_clock() {
   writer.unlink();
 }
 
+std::uint64_t throwing_clock(void*) { throw 5; }
+
+/// C is between a clock and its caller: what it throws ends the program, in an orderly way.
+void a_clock_that_throws_ends_the_program() {
+  for (const bool in_c : {true, false}) {
+    const char* name = new_name();
+    const pid_t child = fork_child();
+    if (child == 0) {
+      std::signal(SIGABRT, [](int) { _exit(42); });
+      CHECK(std::freopen("/dev/null", "w", stderr) != nullptr);
+      if (in_c) {
+        ::speculo_area* plain = nullptr;
+        OK(speculo_area_new(name, 0, &plain));
+        OK(speculo_area_set_clock(plain, throwing_clock, nullptr));
+        OK(speculo_area_create(plain));
+        OK(speculo_area_write(plain, "x", 1, 1, nullptr));
+        const shm_status status = speculo_area_write(plain, "x", 1, 1, nullptr);
+        _exit(status == SHM_ERR_INTERNAL ? 42 : 1);
+      }
+      auto writer = area::create(name, {.clock = []() -> std::uint64_t { throw 5; }});
+      (void)writer.write(raw("x"), 1);
+      (void)writer.write(raw("x"), 1);
+      _exit(1);
+    }
+    const int status = wait_status(child);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 42) FAIL("it ended with %d", status);
+    CHECK(area::unlink(name));
+  }
+}
+
 void a_full_area_gives_nothing_and_the_next_writer_goes_on() {
   const char* name = new_name();
   auto writer = area::create(name, {.max_size = 8192, .min_size = 4096, .gc_threshold = 30});
@@ -188,6 +219,7 @@ int main() {
   RUN(chunks_are_filled_in_place_and_read_in_place);
   RUN(what_is_valid_now_is_a_range);
   RUN(both_sides_go_by_one_clock);
+  RUN(a_clock_that_throws_ends_the_program);
   RUN(a_full_area_gives_nothing_and_the_next_writer_goes_on);
   RUN(a_sleeping_reader_is_woken);
   return 0;
