@@ -500,6 +500,19 @@ typedef struct shm_segment shm_segment;
 typedef struct shm_span shm_span;
 
 /**
+ * An area of chunks: first what it is to be, then, created or opened, its writer. There is one living writer per area.
+ *
+ * For one thread at a time; a call during another call, or from the handle's own clock, is SHM_ERR_BUSY. After `fork` the writer is the
+ * parent's: the child's calls are SHM_ERR_BUSY, and it may close its copy.
+ */
+typedef struct speculo_area speculo_area;
+
+/**
+ * A reader of an area. It maps nothing that it could write to. For one thread at a time; there may be any number.
+ */
+typedef struct speculo_reader speculo_reader;
+
+/**
  * What an array is to be, or must be. `shm_array_options_init` first.
  */
 typedef struct shm_array_options {
@@ -1181,6 +1194,143 @@ typedef struct shm_participant {
    */
   char command[16];
 } shm_participant;
+
+/**
+ * What a writer knows of its area.
+ */
+typedef struct speculo_area_stats {
+  /**
+   * How many areas there were, this one included.
+   */
+  uint64_t generation;
+  /**
+   * Bytes of the area.
+   */
+  uint64_t bytes;
+  /**
+   * Bytes of it that are taken, by whatever chunks.
+   */
+  uint64_t used;
+  /**
+   * Bytes of chunks that are valid.
+   */
+  uint64_t live;
+  /**
+   * How many chunks are valid.
+   */
+  uint64_t chunks;
+  /**
+   * The version of the newest chunk: how many were ever committed.
+   */
+  uint64_t committed;
+  /**
+   * Bytes of former areas that readers still keep in memory.
+   */
+  uint64_t pinned;
+  /**
+   * How often this writer compacted.
+   */
+  uint64_t compactions;
+  /**
+   * Zero, for later.
+   */
+  uint64_t reserved[4];
+} speculo_area_stats;
+
+/**
+ * A chunk to be written, in the caller's memory. `speculo_chunk_init` first. It is never moved by the library and needs no closing, but what was
+ * allocated with it is committed or discarded.
+ */
+typedef struct speculo_chunk {
+  /**
+   * The area it is of.
+   */
+  struct speculo_area *area;
+  /**
+   * What the contents are known by; an update has the same. 0 before the first allocation. May be set to a known one before an update.
+   */
+  uint64_t id;
+  /**
+   * The version of the last commit with it; 0: allocated, or not committed yet.
+   */
+  uint64_t version;
+  /**
+   * Bytes of the contents.
+   */
+  uint64_t size;
+  /**
+   * When it expires, as `speculo_chunk_set_expiration` said.
+   */
+  uint64_t expires;
+  /**
+   * The contents while it is allocated; else NULL.
+   */
+  void *data;
+  /**
+   * Zero, for later.
+   */
+  uint64_t reserved[4];
+} speculo_chunk;
+
+/**
+ * A chunk that was read. It does not change, and is there until the next call of its reader.
+ */
+typedef struct speculo_view {
+  /**
+   * The first byte of the contents; at a multiple of 64.
+   */
+  const void *data;
+  /**
+   * Bytes of the contents.
+   */
+  uint64_t size;
+  /**
+   * What it is known by; an update has the same.
+   */
+  uint64_t id;
+  /**
+   * How many chunks were committed up to this one.
+   */
+  uint64_t version;
+  /**
+   * When it expires, in nanoseconds of the clock; 0: never.
+   */
+  uint64_t expires;
+} speculo_view;
+
+/**
+ * Where a reader is.
+ */
+typedef struct speculo_reader_stats {
+  /**
+   * The generation of the area it reads; 0: none yet.
+   */
+  uint64_t generation;
+  /**
+   * The version of the last chunk it got or passed over: what `speculo_reader_seek` takes.
+   */
+  uint64_t version;
+  /**
+   * How many chunks it got.
+   */
+  uint64_t received;
+  /**
+   * How many chunks it passed over, because they were obsolete or expired before it came to them.
+   */
+  uint64_t skipped;
+  /**
+   * How many chunks were committed since.
+   */
+  uint64_t lag;
+  /**
+   * Bytes of the area it has mapped.
+   */
+  uint64_t bytes;
+  /**
+   * Zero, for later.
+   */
+  uint64_t reserved[4];
+} speculo_reader_stats;
 
 
 
@@ -3033,6 +3183,348 @@ shm_status shm_span_entry(const struct shm_span *span, struct shm_entry *out);
 shm_status shm_segment_span(const struct shm_segment *segment,
                             void **data,
                             size_t *bytes);
+
+/**
+ * Makes a handle that holds what an area is to be, until `speculo_area_create` or `speculo_area_open`. Flags: SHM_EXCLUSIVE (create only),
+ * SHM_ANY_OWNER. It is closed with `speculo_area_close`.
+ *
+ * Errors: SHM_ERR_INVALID for an impossible name or flag.
+ *
+ * # Safety
+ * `name` is NULL or a string; `out` is NULL or writable.
+ */
+shm_status speculo_area_new(const char *name,
+                            uint32_t flags,
+                            struct speculo_area **out);
+
+/**
+ * Bytes of the area at most; 1 MiB unless told. It grows and shrinks with what is valid in it.
+ *
+ * Errors: SHM_ERR_INVALID once the area was created or opened, as for every setting. Whether a setting is possible is said then.
+ *
+ * # Safety
+ * `area` is NULL or a handle.
+ */
+shm_status speculo_area_set_max_size(const struct speculo_area *area,
+                                     uint64_t bytes);
+
+/**
+ * Bytes of the area at first, and at least; 64 KiB unless told. Comes after `speculo_area_set_max_size`.
+ *
+ * # Safety
+ * `area` is NULL or a handle.
+ */
+shm_status speculo_area_set_min_size(const struct speculo_area *area, uint64_t bytes);
+
+/**
+ * Bytes of former areas that readers may keep in memory, before the area is not compacted any more. Without limit unless told.
+ *
+ * # Safety
+ * `area` is NULL or a handle.
+ */
+shm_status speculo_area_set_max_pinned(const struct speculo_area *area,
+                                       uint64_t bytes);
+
+/**
+ * Permission bits, exact whatever the umask; 0600 unless told, which the owner needs at least. Readers need to be allowed to read only. An area that
+ * is there keeps its own.
+ *
+ * # Safety
+ * `area` is NULL or a handle.
+ */
+shm_status speculo_area_set_mode(const struct speculo_area *area,
+                                 uint32_t mode);
+
+/**
+ * Where the manifest and the areas lie, if not where POSIX shared memory does.
+ *
+ * # Safety
+ * `area` is NULL or a handle; `path` is NULL or a string.
+ */
+shm_status speculo_area_set_directory(const struct speculo_area *area, const char *path);
+
+/**
+ * How many percent of the area, 1 to 100, have to be wasted before it is compacted although there is room; 50 unless told.
+ *
+ * # Safety
+ * `area` is NULL or a handle.
+ */
+shm_status speculo_area_set_gc_threshold(const struct speculo_area *area,
+                                         uint32_t percent);
+
+/**
+ * Another clock than `speculo_now`: `now(context)` says how many nanoseconds it is. Readers need the same. It is called in calls of this handle
+ * alone, and must not throw: that may end the program.
+ *
+ * # Safety
+ * `area` is NULL or a handle; `now` is NULL or a function that may be called with `context` until the handle is closed.
+ */
+shm_status speculo_area_set_clock(const struct speculo_area *area,
+                                  uint64_t (*now)(void *context),
+                                  void *context);
+
+/**
+ * Makes the area, or continues the one that is there where its last writer stopped: what that had committed is kept, what it had only allocated is
+ * dropped.
+ *
+ * Errors: SHM_ERR_BUSY when it has a living writer; SHM_ERR_EXISTS with SHM_EXCLUSIVE; SHM_ERR_INVALID for an impossible setting;
+ * SHM_ERR_NO_SPACE; SHM_ERR_NOT_FOUND for a directory that is not there; SHM_ERR_PERMISSION, also for an area of another user without
+ * SHM_ANY_OWNER; SHM_ERR_CORRUPT or SHM_ERR_VERSION when the name belongs to something else.
+ *
+ * # Safety
+ * `area` is NULL or a handle.
+ */
+shm_status speculo_area_create(const struct speculo_area *area);
+
+/**
+ * Continues an area that is there.
+ *
+ * Errors: SHM_ERR_NOT_FOUND; else as `speculo_area_create`.
+ *
+ * # Safety
+ * `area` is NULL or a handle.
+ */
+shm_status speculo_area_open(const struct speculo_area *area);
+
+/**
+ * Ends the handle. The area stays; what was allocated and not committed is discarded.
+ *
+ * # Safety
+ * `area` is NULL or a handle that was not closed yet; no other thread, no clock and no chunk uses it any more.
+ */
+shm_status speculo_area_close(struct speculo_area *area);
+
+/**
+ * Removes the area, for everybody: readers keep what they have, and are told SHM_CLOSED. The handle is as before it was created or opened.
+ * A handle that was neither removes the area it is for, if nobody writes to it.
+ *
+ * Errors: SHM_ERR_NOT_FOUND; SHM_ERR_BUSY when it has another living writer; SHM_ERR_PERMISSION.
+ *
+ * # Safety
+ * `area` is NULL or a handle.
+ */
+shm_status speculo_area_unlink(const struct speculo_area *area);
+
+/**
+ * Removes the area `name`, which nobody writes to, in `directory` (NULL: where POSIX shared memory lies).
+ *
+ * Errors: as `speculo_area_unlink`.
+ *
+ * # Safety
+ * `name` is NULL or a string; `directory` is NULL or a string.
+ */
+shm_status speculo_area_unlink_name(const char *name, const char *directory);
+
+/**
+ * Commits a chunk with a copy of `size` bytes, which expires at `expires` (nanoseconds of the clock; 0: never), and sets `id` (may be NULL) to
+ * what it is known by: SHM_OK, or SHM_FULL when there is no room, and none can be made.
+ *
+ * Errors: as `speculo_chunk_allocate`.
+ *
+ * # Safety
+ * `area` is NULL or a handle; `data` is NULL or readable for `size` bytes; `id` is NULL or writable.
+ */
+shm_status speculo_area_write(const struct speculo_area *area,
+                              const void *data,
+                              uint64_t size,
+                              uint64_t expires,
+                              uint64_t *id);
+
+/**
+ * Says that chunk `id` counts no more.
+ *
+ * Errors: SHM_ERR_NOT_FOUND when there is no valid chunk of this id.
+ *
+ * # Safety
+ * `area` is NULL or a handle.
+ */
+shm_status speculo_area_obsolete(const struct speculo_area *area, uint64_t id);
+
+/**
+ * Moves what is valid to a new area now: SHM_OK, or SHM_EMPTY when nothing would be gained, or readers pin too much.
+ *
+ * Errors: SHM_ERR_BUSY while a chunk is allocated; SHM_ERR_NO_SPACE; nothing is lost then.
+ *
+ * # Safety
+ * `area` is NULL or a handle.
+ */
+shm_status speculo_area_collect(const struct speculo_area *area);
+
+/**
+ * How full the area is, and what keeps memory.
+ *
+ * # Safety
+ * `area` is NULL or a handle; `stats` is NULL or writable.
+ */
+shm_status speculo_area_get_stats(const struct speculo_area *area, struct speculo_area_stats *stats);
+
+/**
+ * What time it is for areas without a clock of their own: nanoseconds since the machine started, time asleep included (CLOCK_BOOTTIME). Setting the
+ * machine's time does not change it.
+ *
+ * # Safety
+ * `now` is NULL or writable.
+ */
+shm_status speculo_now(uint64_t *now);
+
+/**
+ * Prepares a chunk of `area`: no id, never expires.
+ *
+ * # Safety
+ * `chunk` is NULL or writable; `area` is NULL or a handle, which is closed after the last call with this chunk.
+ */
+shm_status speculo_chunk_init(struct speculo_chunk *chunk, struct speculo_area *area);
+
+/**
+ * Has what is allocated with this chunk, now or later, expire at `expires`: nanoseconds of the area's clock; 0: never.
+ *
+ * # Safety
+ * As `speculo_chunk_commit`.
+ */
+shm_status speculo_chunk_set_expiration(struct speculo_chunk *chunk, uint64_t expires);
+
+/**
+ * Allocates a chunk of a new id with contents of `size` bytes, which are zero, and sets `data` to them: SHM_OK, or SHM_FULL when there is no room,
+ * and none can be made. Nobody sees it before it is committed. An area has one allocated chunk at a time.
+ *
+ * Errors: SHM_ERR_BUSY when one is allocated already, or in a forked child; SHM_ERR_INVALID when it never fits; SHM_ERR_NO_SPACE and other
+ * failures of making a new area.
+ *
+ * # Safety
+ * `chunk` is NULL or as `speculo_chunk_init` and calls with it left it, and its area is not closed; `data` is NULL or writable.
+ */
+shm_status speculo_chunk_allocate(struct speculo_chunk *chunk,
+                                  uint64_t size,
+                                  void **data);
+
+/**
+ * As `speculo_chunk_allocate`, of the id that the chunk has: it takes the place of the valid chunk of that id when it is committed.
+ *
+ * Errors: SHM_ERR_NOT_FOUND when there is no valid chunk of the id; else as `speculo_chunk_allocate`.
+ *
+ * # Safety
+ * As `speculo_chunk_allocate`.
+ */
+shm_status speculo_chunk_update(struct speculo_chunk *chunk,
+                                uint64_t size,
+                                void **data);
+
+/**
+ * Makes the allocated chunk visible, and sets its version. Its contents must not be changed any more.
+ *
+ * Errors: SHM_ERR_INVALID when it is not allocated; SHM_ERR_BUSY in a forked child.
+ *
+ * # Safety
+ * `chunk` is NULL or as `speculo_chunk_init` and calls with it left it, and its area is not closed.
+ */
+shm_status speculo_chunk_commit(struct speculo_chunk *chunk);
+
+/**
+ * Gives the allocated chunk up. Nobody ever sees it.
+ *
+ * Errors: as `speculo_chunk_commit`.
+ *
+ * # Safety
+ * As `speculo_chunk_commit`.
+ */
+shm_status speculo_chunk_discard(struct speculo_chunk *chunk);
+
+/**
+ * Opens a reader of the area `name` in `directory` (NULL: where POSIX shared memory lies), which begins at the oldest valid chunk. It needs permission
+ * to read only, whoever the owner. It is closed with `speculo_reader_close`.
+ *
+ * Errors: SHM_ERR_NOT_FOUND; SHM_ERR_PERMISSION; SHM_ERR_INVALID; SHM_ERR_CORRUPT or SHM_ERR_VERSION when the name belongs to
+ * something else.
+ *
+ * # Safety
+ * `name` is NULL or a string; `directory` is NULL or a string; `out` is NULL or writable.
+ */
+shm_status speculo_reader_open(const char *name,
+                               const char *directory,
+                               struct speculo_reader **out);
+
+/**
+ * Has the reader go by the writer's clock, as in `speculo_area_set_clock`. Comes before anything else is asked of it.
+ *
+ * Errors: SHM_ERR_INVALID when it was used already.
+ *
+ * # Safety
+ * `reader` is NULL or a reader; `now` is NULL or a function that may be called with `context` until the reader is closed.
+ */
+shm_status speculo_reader_set_clock(const struct speculo_reader *reader,
+                                    uint64_t (*now)(void *context),
+                                    void *context);
+
+/**
+ * Ends the reader, and with it what it showed.
+ *
+ * # Safety
+ * `reader` is NULL or a reader that was not closed yet, and neither another thread nor its clock uses it.
+ */
+shm_status speculo_reader_close(struct speculo_reader *reader);
+
+/**
+ * The next chunk that is valid now, after the last one: SHM_OK; SHM_EMPTY; SHM_CLOSED when the area was removed and nothing is left. Of an id, a newer
+ * chunk never comes before an older one. What `view` is set to is there until the next call of this reader.
+ *
+ * Errors: SHM_ERR_CORRUPT; SHM_ERR_PERMISSION when a new area cannot be opened; SHM_ERR_BUSY when it cannot be found.
+ *
+ * # Safety
+ * `reader` is NULL or a reader; `view` is NULL or writable.
+ */
+shm_status speculo_reader_next(const struct speculo_reader *reader,
+                               struct speculo_view *view);
+
+/**
+ * As `speculo_reader_next`, waiting up to `timeout_ns` nanoseconds (SHM_FOREVER: no limit) for a chunk, asleep; then SHM_TIMEOUT.
+ *
+ * # Safety
+ * As `speculo_reader_next`.
+ */
+shm_status speculo_reader_next_wait(const struct speculo_reader *reader,
+                                    uint64_t timeout_ns,
+                                    struct speculo_view *view);
+
+/**
+ * The newest chunk of an id: SHM_OK, or SHM_EMPTY when there is none or it is not valid. Where the reader is does not change.
+ *
+ * Errors: as `speculo_reader_next`.
+ *
+ * # Safety
+ * As `speculo_reader_next`.
+ */
+shm_status speculo_reader_get(const struct speculo_reader *reader,
+                              uint64_t id,
+                              struct speculo_view *view);
+
+/**
+ * The first chunk that is valid now and whose version is greater than `version`: SHM_OK, or SHM_EMPTY. Begin with 0, and go on with the version of
+ * the last. Where the reader is does not change.
+ *
+ * Errors: as `speculo_reader_next`.
+ *
+ * # Safety
+ * As `speculo_reader_next`.
+ */
+shm_status speculo_reader_next_valid(const struct speculo_reader *reader,
+                                     uint64_t version,
+                                     struct speculo_view *view);
+
+/**
+ * Goes on after the chunk of that version; 0: begins again.
+ *
+ * # Safety
+ * `reader` is NULL or a reader.
+ */
+shm_status speculo_reader_seek(const struct speculo_reader *reader, uint64_t version);
+
+/**
+ * Where the reader is.
+ *
+ * # Safety
+ * `reader` is NULL or a reader; `stats` is NULL or writable.
+ */
+shm_status speculo_reader_get_stats(const struct speculo_reader *reader, struct speculo_reader_stats *stats);
 
 /**
  * The sentence of this thread's last negative status, with the names and numbers involved; empty when there was none.

@@ -6,7 +6,7 @@
 /// move-only owners: the destructor gives back what they hold. A moved-from or default-made owner is empty; using it
 /// throws `status::invalid`, destroying it is harmless. A structure keeps its segment's memory mapped, so the segment
 /// object may go first. What a structure handed out, pointers, references and iterators must go before it; a ring's
-/// readers keep their ring open.
+/// readers keep their ring open. So own `speculo_area`, its drafts, and `speculo_reader`.
 ///
 /// **Errors.** Factories throw `shmds::error` when they cannot deliver. Operations return: a full or empty queue, a
 /// timeout, a closed queue or a name that is not there is an ordinary outcome (`false`, `std::nullopt` or a count),
@@ -16,7 +16,8 @@
 /// **Threads and processes.** A `segment` may be used from any thread at once, and so may every structure but
 /// three: of a single-producer, single-consumer queue, a ring and a byte queue each end belongs to one thread at a time.
 /// So does a ring's reader. Between processes the same, through each one's own objects. After fork() the child may go
-/// on using its copies; the ends of single queues, rings and byte queues stay with the parent.
+/// on using its copies; the ends of single queues, rings and byte queues, and areas, stay with the parent. An area and
+/// its readers are of one thread at a time each.
 #ifndef SHMDS_HPP
 #define SHMDS_HPP
 
@@ -2076,6 +2077,297 @@ class byte_queue {
   detail::check(shm_byte_queue_size(&native, &bytes));
   return bytes;
 }
+
+// ---- speculo ---------------------------------------------------------------------------------------------------
+
+/// What time it is: nanoseconds. Must not throw: that would end the program.
+using speculo_clock = std::function<std::uint64_t()>;
+
+/// What an area is to be. What is left out is as the library has it.
+struct speculo_options {
+  std::optional<std::uint64_t> max_size{};        ///< bytes at most; 1 MiB
+  std::optional<std::uint64_t> min_size{};        ///< bytes at first, and at least; 64 KiB
+  std::optional<std::uint64_t> max_pinned{};      ///< bytes of former areas that readers may keep; no limit
+  std::optional<std::uint32_t> mode{};            ///< permission bits, exact whatever the umask; 0600
+  std::filesystem::path directory{};              ///< where it lies; where POSIX shared memory does
+  std::optional<std::uint32_t> gc_threshold{};    ///< percent wasted before it is compacted although there is room; 50
+  speculo_clock clock{};                          ///< speculo_area::now; readers need the same
+  bool exclusive = false;                         ///< create: refuse an area that exists
+  bool any_owner = false;                         ///< continue an area although another user owns it
+};
+
+/// How an area is to be read.
+struct speculo_reader_options {
+  std::filesystem::path directory{};  ///< where the area lies; where POSIX shared memory does
+  speculo_clock clock{};              ///< the writer's, if it has one of its own
+};
+
+using speculo_stats = speculo_area_stats;           ///< room, valid chunks, what readers keep
+using speculo_position = ::speculo_reader_stats;    ///< generation, version, received, skipped, lag
+
+namespace detail {
+
+/// Has C call a clock that stays where it is.
+inline std::uint64_t call_clock(void* clock) noexcept { return (*static_cast<const speculo_clock*>(clock))(); }
+
+inline std::unique_ptr<speculo_clock> own(const speculo_clock& clock) {
+  return clock ? std::make_unique<speculo_clock>(clock) : nullptr;
+}
+
+/// A directory as C wants it: null for the usual one.
+inline const char* c_directory(const std::filesystem::path& directory) {
+  if (directory.native().find('\0') != std::string::npos) throw error(status::invalid, "the directory has a NUL inside");
+  return directory.empty() ? nullptr : directory.c_str();
+}
+
+}  // namespace detail
+
+/// A chunk that is allocated: fill it, then commit(). The destructor discards what was not committed. It must go before
+/// its area, which has one at a time.
+class speculo_draft {
+ public:
+  speculo_draft() = default;
+  explicit speculo_draft(const ::speculo_chunk& chunk) noexcept : chunk_(chunk) {}
+  speculo_draft(speculo_draft&& other) noexcept : chunk_(std::exchange(other.chunk_, {})) {}
+  speculo_draft& operator=(speculo_draft&& other) noexcept {
+    speculo_draft taken(std::move(other));  // what we held is discarded with it, now
+    std::swap(chunk_, taken.chunk_);
+    return *this;
+  }
+  ~speculo_draft() {
+    if (*this) speculo_chunk_discard(&chunk_);
+  }
+  /// The contents, zero at first.
+  [[nodiscard]] std::span<std::byte> bytes() const noexcept {
+    return {static_cast<std::byte*>(chunk_.data), static_cast<std::size_t>(chunk_.data != nullptr ? chunk_.size : 0)};
+  }
+  [[nodiscard]] std::uint64_t id() const noexcept { return chunk_.id; }
+  /// When it expires, in nanoseconds of the area's clock; 0: never.
+  void expires(std::uint64_t when) { detail::check(speculo_chunk_set_expiration(&chunk_, when)); }
+  /// Makes it visible, and its contents constant; how many chunks were committed up to this one.
+  std::uint64_t commit() {  // NOLINT: the number is an extra
+    detail::check(speculo_chunk_commit(&chunk_));
+    return chunk_.version;
+  }
+  /// Gives it up now.
+  void discard() { detail::check(speculo_chunk_discard(&chunk_)); }
+  /// Whether there is a chunk to be committed.
+  [[nodiscard]] explicit operator bool() const noexcept { return chunk_.data != nullptr; }
+
+ private:
+  ::speculo_chunk chunk_{};
+};
+
+/// The writer of an area of chunks that never change once they are committed. The destructor ends the writer; the area
+/// stays, for readers and for the next writer. There is one living writer per area.
+class speculo_area {
+ public:
+  speculo_area() = default;
+
+  /// Makes the area, or continues the one that is there (unless `exclusive`).
+  [[nodiscard]] static speculo_area create(std::string_view name, const speculo_options& options = {}) {
+    auto made = prepared(name, options);
+    detail::check(speculo_area_create(made.native()));
+    return made;
+  }
+  /// Continues an area that is there.
+  [[nodiscard]] static speculo_area open(std::string_view name, const speculo_options& options = {}) {
+    auto made = prepared(name, options);
+    detail::check(speculo_area_open(made.native()));
+    return made;
+  }
+  /// Removes an area that nobody writes to. False if there was none.
+  static bool unlink(std::string_view name, const speculo_options& options = {}) {
+    return detail::check_found(speculo_area_unlink(prepared(name, options).native()));
+  }
+  /// Nanoseconds since the machine started, whatever time people set: what areas without a clock of their own go by.
+  [[nodiscard]] static std::uint64_t now() {
+    std::uint64_t now = 0;
+    detail::check(speculo_now(&now));
+    return now;
+  }
+
+  /// A chunk of a new id; nothing if there is no room, and none can be made.
+  [[nodiscard]] std::optional<speculo_draft> allocate(std::uint64_t size, std::uint64_t expires = 0) {
+    return draft(speculo_chunk_allocate, 0, size, expires);
+  }
+  /// A chunk that takes the place of the valid chunk of an id when it is committed. Throws `status::not_found`.
+  [[nodiscard]] std::optional<speculo_draft> update(std::uint64_t id, std::uint64_t size, std::uint64_t expires = 0) {
+    return draft(speculo_chunk_update, id, size, expires);
+  }
+  /// Commits a chunk with a copy of these bytes; its id, or nothing if there is no room.
+  std::optional<std::uint64_t> write(std::span<const std::byte> bytes, std::uint64_t expires = 0) {  // NOLINT
+    std::uint64_t id = 0;
+    const auto done = detail::check(speculo_area_write(native(), bytes.data(), bytes.size(), expires, &id));
+    return done == status::ok ? std::optional(id) : std::nullopt;
+  }
+  /// Says that a chunk counts no more. False if there was no valid one of this id.
+  bool obsolete(std::uint64_t id) {  // NOLINT
+    return detail::check_found(speculo_area_obsolete(native(), id));
+  }
+  /// Moves what is valid to a new area now. False if nothing would be gained, or readers keep too much.
+  bool collect() {  // NOLINT
+    return detail::check(speculo_area_collect(native())) == status::ok;
+  }
+  [[nodiscard]] speculo_stats stats() const {
+    speculo_stats stats{};
+    detail::check(speculo_area_get_stats(native(), &stats));
+    return stats;
+  }
+  /// Removes it, for everybody: readers keep what they have, and learn that it is closed. This is empty then.
+  void unlink() {
+    detail::check(speculo_area_unlink(native()));
+    *this = {};
+  }
+
+  /// The C handle, still owned by this object; null if this is empty.
+  [[nodiscard]] ::speculo_area* native() const noexcept { return handle_.get(); }
+  [[nodiscard]] explicit operator bool() const noexcept { return handle_ != nullptr; }
+
+ private:
+  static speculo_area prepared(std::string_view name, const speculo_options& options) {
+    ::speculo_area* handle = nullptr;
+    const auto flags = (options.exclusive ? SHM_EXCLUSIVE : 0u) | (options.any_owner ? SHM_ANY_OWNER : 0u);
+    detail::check(speculo_area_new(detail::c_name(name).c_str(), flags, &handle));
+    speculo_area made;
+    made.handle_.reset(handle);
+    if (options.max_size) detail::check(speculo_area_set_max_size(handle, *options.max_size));
+    if (options.min_size) detail::check(speculo_area_set_min_size(handle, *options.min_size));
+    if (options.max_pinned) detail::check(speculo_area_set_max_pinned(handle, *options.max_pinned));
+    if (options.mode) detail::check(speculo_area_set_mode(handle, *options.mode));
+    if (options.gc_threshold) detail::check(speculo_area_set_gc_threshold(handle, *options.gc_threshold));
+    const char* directory = detail::c_directory(options.directory);
+    if (directory != nullptr) detail::check(speculo_area_set_directory(handle, directory));
+    made.clock_ = detail::own(options.clock);
+    if (made.clock_) detail::check(speculo_area_set_clock(handle, detail::call_clock, made.clock_.get()));
+    return made;
+  }
+  std::optional<speculo_draft> draft(auto function, std::uint64_t id, std::uint64_t size, std::uint64_t expires) {
+    ::speculo_chunk chunk;
+    detail::check(speculo_chunk_init(&chunk, native()));
+    chunk.id = id;
+    chunk.expires = expires;
+    void* data = nullptr;
+    if (detail::check(function(&chunk, size, &data)) != status::ok) return std::nullopt;
+    return std::optional<speculo_draft>(std::in_place, chunk);
+  }
+
+  std::unique_ptr<speculo_clock> clock_;  // goes after the handle, which calls it
+  std::unique_ptr<::speculo_area, detail::closer<speculo_area_close>> handle_;
+};
+
+/// A chunk that was read: it does not change, and is there until the next call of its reader.
+class speculo_chunk_view {
+ public:
+  speculo_chunk_view() = default;
+  explicit speculo_chunk_view(const ::speculo_view& view) noexcept : view_(view) {}
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
+    return {static_cast<const std::byte*>(view_.data), static_cast<std::size_t>(view_.size)};
+  }
+  /// A copy of the contents as a T. Throws `status::mismatch` when they have another size.
+  template <element T>
+  [[nodiscard]] T as() const {
+    if (view_.size != sizeof(T)) {
+      throw error(status::mismatch, "chunk " + std::to_string(view_.id) + " has " + std::to_string(view_.size) +
+                                        " bytes, not " + std::to_string(sizeof(T)));
+    }
+    detail::room<T> room;
+    std::memcpy(static_cast<void*>(&room.value), view_.data, sizeof(T));
+    return room.value;
+  }
+  [[nodiscard]] std::uint64_t id() const noexcept { return view_.id; }            ///< an update has the same
+  [[nodiscard]] std::uint64_t version() const noexcept { return view_.version; }  ///< chunks committed up to this one
+  [[nodiscard]] std::uint64_t expires() const noexcept { return view_.expires; }  ///< 0: never
+
+ private:
+  ::speculo_view view_{};
+};
+
+/// A reader of an area: it needs permission to read only, and maps nothing that it could write to.
+class speculo_reader {
+ public:
+  /// What a range-for over a reader goes through: the chunks that are valid now, oldest first. It stands beside next():
+  /// where the reader is does not change.
+  class iterator {
+   public:
+    using iterator_concept = std::input_iterator_tag;
+    using value_type = speculo_chunk_view;
+    using difference_type = std::ptrdiff_t;
+    iterator() = default;
+    explicit iterator(speculo_reader* reader) : reader_(reader) { ++*this; }
+    [[nodiscard]] const speculo_chunk_view& operator*() const noexcept { return *view_; }
+    [[nodiscard]] const speculo_chunk_view* operator->() const noexcept { return &*view_; }
+    iterator& operator++() {
+      view_ = reader_->next_valid(view_ ? view_->version() : 0);
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    friend bool operator==(const iterator& i, std::default_sentinel_t) noexcept { return !i.view_; }
+
+   private:
+    speculo_reader* reader_ = nullptr;
+    std::optional<speculo_chunk_view> view_;
+  };
+
+  speculo_reader() = default;
+  /// Begins at the oldest valid chunk.
+  [[nodiscard]] static speculo_reader open(std::string_view name, const speculo_reader_options& options = {}) {
+    ::speculo_reader* handle = nullptr;
+    const char* directory = detail::c_directory(options.directory);
+    detail::check(speculo_reader_open(detail::c_name(name).c_str(), directory, &handle));
+    speculo_reader opened;
+    opened.handle_.reset(handle);
+    opened.clock_ = detail::own(options.clock);
+    if (opened.clock_) detail::check(speculo_reader_set_clock(handle, detail::call_clock, opened.clock_.get()));
+    return opened;
+  }
+
+  /// The next chunk that is valid now, after the last one; nothing if there is none, or the area was removed: closed().
+  [[nodiscard]] std::optional<speculo_chunk_view> next() { return take(speculo_reader_next); }
+  /// Waits for one, asleep; nothing if none came in time, or the area was removed.
+  [[nodiscard]] std::optional<speculo_chunk_view> next_for(timeout limit) {
+    return take(speculo_reader_next_wait, limit.nanoseconds());
+  }
+  /// Whether the last next() or next_for() found the area removed, and nothing left.
+  [[nodiscard]] bool closed() const noexcept { return closed_; }
+  /// The newest chunk of an id, if it is valid. Where the reader is does not change.
+  [[nodiscard]] std::optional<speculo_chunk_view> get(std::uint64_t id) { return look(speculo_reader_get, id); }
+  /// The first valid chunk of a greater version. Where the reader is does not change.
+  [[nodiscard]] std::optional<speculo_chunk_view> next_valid(std::uint64_t version) {
+    return look(speculo_reader_next_valid, version);
+  }
+  /// What is valid now: `for (const auto& chunk : reader)`. Each is there until the loop goes on.
+  [[nodiscard]] iterator begin() { return iterator(this); }
+  [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
+  /// Goes on after the chunk of that version; 0: begins again.
+  void seek(std::uint64_t version) { detail::check(speculo_reader_seek(native(), version)); }
+  [[nodiscard]] speculo_position stats() const {
+    speculo_position stats{};
+    detail::check(speculo_reader_get_stats(native(), &stats));
+    return stats;
+  }
+
+  /// The C handle, still owned by this object; null if this is empty.
+  [[nodiscard]] ::speculo_reader* native() const noexcept { return handle_.get(); }
+  [[nodiscard]] explicit operator bool() const noexcept { return handle_ != nullptr; }
+
+ private:
+  std::optional<speculo_chunk_view> take(auto function, auto... limit) {
+    ::speculo_view view;
+    const auto done = detail::check(function(native(), limit..., &view));
+    closed_ = done == status::closed;
+    return done == status::ok ? std::optional<speculo_chunk_view>(std::in_place, view) : std::nullopt;
+  }
+  std::optional<speculo_chunk_view> look(auto function, std::uint64_t key) {
+    ::speculo_view view;
+    const auto done = detail::check(function(native(), key, &view));
+    return done == status::ok ? std::optional<speculo_chunk_view>(std::in_place, view) : std::nullopt;
+  }
+
+  std::unique_ptr<speculo_clock> clock_;  // goes after the handle, which calls it
+  std::unique_ptr<::speculo_reader, detail::closer<speculo_reader_close>> handle_;
+  bool closed_ = false;
+};
 
 }  // namespace shmds
 

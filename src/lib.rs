@@ -35,6 +35,7 @@
 //! | `queue` | the bounded FIFO | segment, shared, os, sync |
 //! | `array`, `atomic`, `byte_queue`, `pool`, `ring`, `span` | the other structures | segment, shared, os, sync |
 //! | `kinds` | which structure buries its dead how; the only call upward, from segment | structures |
+//! | `speculo` | areas of immutable chunks, beside segments | shared, os, sync |
 //! | `segment` | create, attach, the table of names, participants and their deaths | shared, os, sync |
 //! | `shared` | the vocabulary: line pairs, event count, element copies, plain data | os, sync |
 //! | `os` | the only room that talks to the kernel | sync |
@@ -64,6 +65,8 @@ mod ffi;
 mod kinds;
 #[cfg(not(loom))]
 mod span;
+#[cfg(not(loom))]
+pub mod speculo;
 
 pub use error::{Error, Result, Status};
 pub use pool::Handle;

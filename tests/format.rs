@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 
 use std::sync::atomic::Ordering;
 
+use shmds::speculo::{Area, AreaOptions};
 use shmds::{
     Array, Atomic, AtomicValue, ByteQueue, ByteQueueOptions, Error, Pool, Queue, QueueOptions, Ring, RingOptions,
     Segment, SegmentOptions, Span, Status, TableShape,
@@ -385,4 +386,58 @@ fn a_stream_is_its_bytes_around_the_end_as_the_format_says() {
     assert_eq!((bytes.wide(DATA + 128), bytes.wide(DATA + 256)), (4200, 4200), "positions never wrap");
     let expected: Vec<u8> = (0..4096).map(|at| if (104..4000).contains(&at) { 1 } else { 2 }).collect();
     assert_eq!(&bytes.0[buffer..buffer + 4096], &expected[..]);
+}
+
+#[test]
+fn areas_of_chunks_are_what_the_format_says() {
+    let name = format!("shmds-format-speculo-{}", std::process::id());
+    let mut area = Area::create(&name, &AreaOptions::new().min_size(4096).clock(|| 5).exclusive()).unwrap();
+    let id = area.write(&[0xa5; 65], 77).unwrap().unwrap();
+    assert_eq!(area.write(b"second", 0).unwrap(), Some(2));
+    drop(area.allocate(0, 0).unwrap());
+    let mut draft = area.update(id, 3).unwrap().unwrap();
+    draft.write(0, b"new").unwrap();
+    let read = || (Bytes::of(&format!("{name}.speculo")), Bytes::of(&format!("{name}.speculo-1")));
+    let header = |bytes: &Bytes, at: usize| {
+        (bytes.narrow(at), bytes.narrow(at + 4), [8, 16, 24, 32].map(|field| bytes.wide(at + field)))
+    };
+    // 65 bytes take two grains and a header of one; one and a header; a header.
+    const CHUNKS: [usize; 5] = [128, 320, 448, 512, 640];
+
+    let (manifest, bytes) = read();
+    assert_eq!(header(&bytes, CHUNKS[3]), (1, 0, [1, 0, 3, 0]), "ALLOCATED, without a version");
+    assert_eq!(manifest.wide(136), 2);
+    let bell = manifest.narrow(152);
+    draft.commit().unwrap();
+
+    let (manifest, bytes) = read();
+    assert_eq!((manifest.0.len(), &manifest.0[..8]), (4096, &b"SPECMANI"[..]));
+    assert_eq!((manifest.narrow(8), manifest.narrow(12)), (1, 0x0102_0304));
+    assert!(manifest.0[16..128].iter().all(|byte| *byte == 0));
+    assert_eq!([128, 136, 144].map(|at| manifest.wide(at)), [1, 3, 4], "current, committed, next id");
+    assert_eq!((manifest.narrow(152), manifest.narrow(156)), (bell + 1, 0));
+
+    assert_eq!((bytes.0.len(), &bytes.0[..8]), (4096, &b"SPECAREA"[..]));
+    assert_eq!((bytes.narrow(8), bytes.narrow(12), bytes.wide(16), bytes.wide(24)), (1, 0x0102_0304, 4096, 1));
+    let boot = fs::read("/proc/sys/kernel/random/boot_id").unwrap();
+    assert_eq!((bytes.wide(32), bytes.narrow(40)), (fnv1a(&boot), 1));
+    assert!(bytes.0[44..128].iter().all(|byte| *byte == 0));
+    assert_eq!(header(&bytes, CHUNKS[0]), (3, 0, [1, 1, 65, 77]), "OBSOLETE: replaced by its update");
+    assert_eq!(bytes.0[CHUNKS[0] + 64..][..66], [&[0xa5; 65][..], &[0]].concat());
+    assert_eq!(header(&bytes, CHUNKS[1]), (2, 0, [2, 2, 6, 0]));
+    assert_eq!(&bytes.0[CHUNKS[1] + 64..][..7], b"second\0");
+    assert_eq!((bytes.narrow(CHUNKS[2]), bytes.wide(CHUNKS[2] + 8)), (4, 3), "DISCARDED");
+    assert_eq!(header(&bytes, CHUNKS[3]), (2, 0, [1, 3, 3, 0]), "WRITTEN, of the same id");
+    assert_eq!(&bytes.0[CHUNKS[3] + 64..][..4], b"new\0");
+    assert!(bytes.0[CHUNKS[4]..].iter().all(|byte| *byte == 0), "UNALLOCATED");
+
+    assert!(area.collect().unwrap());
+    assert!(!fs::exists(format!("/dev/shm/{name}.speculo-1")).unwrap());
+    let (manifest, bytes) = (Bytes::of(&format!("{name}.speculo")), Bytes::of(&format!("{name}.speculo-2")));
+    assert_eq!((manifest.wide(128), manifest.wide(136), bytes.wide(24)), (2, 3, 2));
+    assert_eq!(header(&bytes, 128), (2, 0, [2, 2, 6, 0]), "moved with its version");
+    assert_eq!(header(&bytes, 256), (2, 0, [1, 3, 3, 0]));
+    assert!(bytes.0[384..].iter().all(|byte| *byte == 0));
+    area.unlink().unwrap();
+    assert!(!fs::exists(format!("/dev/shm/{name}.speculo")).unwrap());
 }

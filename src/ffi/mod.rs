@@ -22,6 +22,7 @@ mod queue;
 mod ring;
 mod segment;
 mod span;
+mod speculo;
 mod status;
 mod structure;
 mod table;

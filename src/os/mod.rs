@@ -8,6 +8,7 @@
 //! | `socket` | passing descriptors |
 //! | `doubled` | a stretch of a mapping, mapped twice back to back |
 //! | `lock` | open-file-description locks, which the kernel drops when their holder dies |
+//! | `unshared` | descriptors that forked children do not keep |
 //! | `futex` | sleeping on a 32-bit word, across processes |
 //! | `barrier` | membarrier: a fence on every other processor, paid by the caller alone |
 //! | `process` | who we are, what time it is, what happens at fork |
@@ -31,6 +32,8 @@ pub(crate) mod object;
 pub(crate) mod process;
 #[cfg(not(loom))]
 pub(crate) mod socket;
+#[cfg(not(loom))]
+pub(crate) mod unshared;
 
 /// Turns the C convention (−1 and errno) into a result.
 #[cfg(not(loom))]

@@ -6,7 +6,7 @@
 use std::ffi::CString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,11 @@ const DIRECTORY: &str = "/dev/shm";
 /// Names of objects under construction where `O_TMPFILE` is missing; never a legal segment name's start for anybody
 /// who does not mean harm, and removed by the next builder when their own builder is dead.
 pub(crate) const TEMPORARY_PREFIX: &str = ".shmds-build-";
+
+/// Where objects lie unless told.
+pub(crate) fn directory() -> &'static Path {
+    Path::new(DIRECTORY)
+}
 
 /// The path of the object called `name` (no slashes; the caller has checked).
 pub(crate) fn path_of(name: &str) -> PathBuf {
@@ -307,8 +312,13 @@ pub(crate) fn reopen(file: &File, path: Option<&Path>, read_only: bool) -> io::R
 /// Puts another description in the place of `file`'s, keeping the descriptor's number, and needing no new one. What a forked
 /// child does first: the description it inherited carries its parent's locks, and keeps them alive.
 pub(crate) fn replace(file: &File, other: &File) {
-    // SAFETY: both descriptors are valid; dup3 replaces the second at once.
-    unsafe { libc::dup3(other.as_raw_fd(), file.as_raw_fd(), libc::O_CLOEXEC) };
+    replace_raw(file.as_raw_fd(), other);
+}
+
+/// As [`replace`], for a descriptor known by its number.
+pub(crate) fn replace_raw(file: RawFd, other: &File) {
+    // SAFETY: both descriptors are open; dup3 replaces the second at once.
+    unsafe { libc::dup3(other.as_raw_fd(), file, libc::O_CLOEXEC) };
 }
 
 /// A description of nothing.

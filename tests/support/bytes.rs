@@ -185,7 +185,7 @@ impl Job {
         let (mut position, mut turn, mut least) = (0, 0, 1);
         loop {
             let look = |data, there| {
-                let part = if turn % 3 == 0 { (there + 1) / 2 } else { there };
+                let part = if turn % 3 == 0 { there.div_ceil(2) } else { there };
                 // SAFETY: so many are there, and the producer keeps to the rules.
                 let bytes: &[u8] = unsafe { std::slice::from_raw_parts(data, part) };
                 for (byte, position) in bytes.iter().zip(position..) {

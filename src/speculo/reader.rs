@@ -1,0 +1,280 @@
+//! A reader: it maps what it reads read-only, and nobody knows of it.
+//!
+//! It remembers the version of the last chunk that it passed. Versions grow from chunk to chunk and stay when chunks are copied, so it finds
+//! its place in any area: at the first chunk with a greater one. That a chunk is older than another of its id shows in its state, or in
+//! the other coming later; so what a reader gets of one id never goes back.
+//!
+//! What keeps memory of former areas is the kernel: a shared lock on a byte of each area that is mapped, which takes no permission to write, tells the
+//! writer how much that is.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use super::Clock;
+use super::layout::{ALLOCATED, Chunk, FIRST, MappedArea, MappedManifest, WRITTEN};
+use super::place::Place;
+use super::writer::{READER, is_expired, of_this_boot};
+use crate::error::{Error, Result, fail};
+use crate::os::lock::{self, Mode};
+use crate::os::{futex, object, process};
+use crate::sync::Ordering;
+
+/// How often an area may be gone before it could be opened.
+const TRIES: u32 = 1000;
+
+/// How long a reader sleeps before it looks by itself, in nanoseconds: a writer can die between a commit and the bell.
+const LONGEST_SLEEP: u64 = 500_000_000;
+
+/// Where a reader is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReaderStats {
+    /// The generation of the area it reads; 0: none yet.
+    pub generation: u64,
+    /// The version of the last chunk it got or passed over: what `seek` takes.
+    pub version: u64,
+    /// How many chunks it got.
+    pub received: u64,
+    /// How many chunks it passed over, because they were obsolete or expired before it came to them.
+    pub skipped: u64,
+    /// How many chunks were committed since.
+    pub lag: u64,
+    /// Bytes of the area it has mapped.
+    pub bytes: u64,
+}
+
+/// A chunk and where its contents are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) chunk: Chunk,
+    pub(crate) data: *const u8,
+}
+
+#[derive(Debug)]
+struct Open {
+    area: MappedArea,
+    of_this_boot: bool,
+}
+
+/// Where a walk over the valid chunks is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Walk {
+    generation: u64,
+    version: u64,
+    offset: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct RawReader {
+    place: Place,
+    clock: Clock,
+    manifest: MappedManifest,
+    open: Option<Open>,
+    /// Where the chunk after the last one lies.
+    offset: u64,
+    passed: u64,
+    received: u64,
+    skipped: u64,
+    /// The newest chunk of each id, up to `indexed`.
+    index: HashMap<u64, u64>,
+    indexed: u64,
+    walk: Walk,
+}
+
+impl RawReader {
+    pub(crate) fn open(place: Place, clock: Clock) -> Result<Self> {
+        let what = format!("the manifest of {}", place.what());
+        let file = object::open(&place.manifest(), true)
+            .map_err(|error| Error::system(format_args!("cannot open {what}"), error))?;
+        let manifest = MappedManifest::new(&file, true, false, &what)?;
+        let mut reader = Self {
+            place,
+            clock,
+            manifest,
+            open: None,
+            offset: FIRST,
+            passed: 0,
+            received: 0,
+            skipped: 0,
+            index: HashMap::new(),
+            indexed: FIRST,
+            walk: Walk::default(),
+        };
+        reader.follow()?;
+        Ok(reader)
+    }
+
+    /// Before anything was read.
+    pub(crate) fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+        let is_own = self.clock.is_own();
+        if let Some(open) = &mut self.open {
+            open.of_this_boot = is_own || of_this_boot(&open.area);
+        }
+    }
+
+    fn generation(&self) -> u64 {
+        self.open.as_ref().map_or(0, |open| open.area.generation)
+    }
+
+    /// Whether the area was removed.
+    fn is_removed(&self) -> bool {
+        self.manifest.removed.load(Ordering::Acquire) != 0
+    }
+
+    /// Moves over to the current area, if this is another. What was shown of the former one is not there any more.
+    fn follow(&mut self) -> Result<()> {
+        for _ in 0..TRIES {
+            let current = self.manifest.current.load(Ordering::Acquire); // `switched`
+            if current == self.generation() {
+                return Ok(());
+            }
+            let what = format!("generation {current} of {}", self.place.what());
+            let file = match object::open(&self.place.area(current), true) {
+                Ok(file) => file,
+                // It has been replaced since, or everything removed.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    if self.is_removed() {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                Err(error) => return Err(Error::system(format_args!("cannot open {what}"), error)),
+            };
+            // A courtesy to the writer's statistics.
+            let _ = lock::try_lock(file.as_fd(), READER, Mode::Shared);
+            let area = MappedArea::open(&file, current, true, &what)?;
+            let of_this_boot = self.clock.is_own() || of_this_boot(&area);
+            self.open = Some(Open { area, of_this_boot });
+            (self.offset, self.indexed) = (FIRST, FIRST);
+            self.index.clear();
+        }
+        let what = self.place.what();
+        Err(fail!(Busy, "{what} was replaced {TRIES} times while this reader tried to open it"))
+    }
+
+    fn is_valid(&self, open: &Open, chunk: &Chunk) -> bool {
+        chunk.state == WRITTEN && !is_expired(chunk.expires, open.of_this_boot, || self.clock.now())
+    }
+
+    fn found(&self, chunk: Chunk) -> Result<Found> {
+        let data = self.open.as_ref().map_or(std::ptr::null_mut(), |open| open.area.contents(chunk.offset, chunk.size));
+        if data.is_null() {
+            return Err(fail!(Corrupt, "chunk {} of {} lies outside", chunk.id, self.place.what()));
+        }
+        Ok(Found { chunk, data: data.cast_const() })
+    }
+
+    /// The next chunk that is valid now, after the last one; its contents stay where they are until the next call.
+    pub(crate) fn next(&mut self) -> Result<Option<Found>> {
+        self.follow()?;
+        loop {
+            let Some(open) = &self.open else { return self.nothing() };
+            let Some(chunk) = open.area.chunk(self.offset)? else { return self.nothing() };
+            if chunk.state == ALLOCATED {
+                return self.nothing();
+            }
+            let valid = self.is_valid(open, &chunk);
+            self.offset = chunk.next;
+            // Discarded chunks are read with version 0; what was passed already in a former area has a smaller one.
+            if chunk.version <= self.passed {
+                continue;
+            }
+            let between = chunk.version - self.passed - 1;
+            self.passed = chunk.version;
+            self.skipped = self.skipped.saturating_add(between);
+            if valid {
+                self.received += 1;
+                return self.found(chunk).map(Some);
+            }
+            self.skipped = self.skipped.saturating_add(1);
+        }
+    }
+
+    fn nothing(&self) -> Result<Option<Found>> {
+        if self.is_removed() {
+            return Err(fail!(Closed, "{} was removed", self.place.what()));
+        }
+        Ok(None)
+    }
+
+    /// As [`next`](Self::next), waiting up to `timeout` for it: asleep, without a word to the writer. What a writer committed and
+    /// died before it rang for is found within half a second.
+    pub(crate) fn next_wait(&mut self, timeout: Duration) -> Result<Option<Found>> {
+        let deadline = process::deadline(timeout);
+        loop {
+            let key = self.manifest.bell.load(Ordering::Acquire);
+            if let Some(found) = self.next()? {
+                return Ok(Some(found));
+            }
+            if process::now() >= deadline {
+                return Ok(None);
+            }
+            futex::wait(&self.manifest.bell, key, deadline.min(process::now().saturating_add(LONGEST_SLEEP)));
+        }
+    }
+
+    /// Looks at what was committed since it looked last, and enters it into the index.
+    fn catch_up(&mut self) -> Result<()> {
+        self.follow()?;
+        let Some(open) = &self.open else { return Ok(()) };
+        while let Some(chunk) = open.area.chunk(self.indexed)? {
+            if chunk.state == ALLOCATED {
+                break;
+            }
+            // The newest with an id counts, also before the writer has marked the one before.
+            if chunk.version != 0 {
+                self.index.insert(chunk.id, chunk.offset);
+            }
+            self.indexed = chunk.next;
+        }
+        Ok(())
+    }
+
+    /// The newest chunk of an id, if it is valid.
+    pub(crate) fn get(&mut self, id: u64) -> Result<Option<Found>> {
+        self.catch_up()?;
+        let (Some(open), Some(offset)) = (&self.open, self.index.get(&id)) else { return Ok(None) };
+        let Some(chunk) = open.area.chunk(*offset)? else { return Ok(None) };
+        if self.is_valid(open, &chunk) { self.found(chunk).map(Some) } else { Ok(None) }
+    }
+
+    /// The first valid chunk, newest of its id, whose version is greater than `version`.
+    pub(crate) fn next_valid(&mut self, version: u64) -> Result<Option<Found>> {
+        self.catch_up()?;
+        let Some(open) = &self.open else { return Ok(None) };
+        let same = self.walk.generation == open.area.generation && self.walk.version == version;
+        let mut offset = if same { self.walk.offset } else { FIRST };
+        while offset < self.indexed
+            && let Some(chunk) = open.area.chunk(offset)?
+        {
+            offset = chunk.next;
+            if chunk.version > version
+                && self.index.get(&chunk.id) == Some(&chunk.offset)
+                && self.is_valid(open, &chunk)
+            {
+                self.walk = Walk { generation: open.area.generation, version: chunk.version, offset };
+                return self.found(chunk).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes on after the chunk of that version.
+    pub(crate) fn seek(&mut self, version: u64) {
+        self.passed = version;
+        self.offset = FIRST;
+    }
+
+    pub(crate) fn stats(&self) -> ReaderStats {
+        let committed = self.manifest.committed.load(Ordering::Acquire);
+        ReaderStats {
+            generation: self.generation(),
+            version: self.passed,
+            received: self.received,
+            skipped: self.skipped,
+            lag: committed.saturating_sub(self.passed),
+            bytes: self.open.as_ref().map_or(0, |open| open.area.bytes()),
+        }
+    }
+}

@@ -1,0 +1,633 @@
+//! The writer: one living one per area.
+//!
+//! # Algorithm
+//!
+//! ```text
+//! commit                                        compaction
+//!   version                relaxed                build the new area, without a name
+//!   state = WRITTEN        release, `written`     copy the valid chunks, in order
+//!   committed = version    release                link it
+//!   old chunk = OBSOLETE   release                current = its generation   release, `switched`
+//!   bell += 1, wake                               old area = OBSOLETE, unlink it; bell += 1, wake
+//! ```
+//!
+//! - `written`: a reader that sees a chunk WRITTEN sees its contents and header.
+//! - `switched`: a reader that sees a generation finds its area whole, and under its name until the next switch.
+//!
+//! Between the commit of an update and the mark on the old chunk both are WRITTEN: the newest with an id counts.
+//!
+//! # Death
+//!
+//! | dead after | what the next writer finds, and does |
+//! |---|---|
+//! | a header, before ALLOCATED | UNALLOCATED: written over |
+//! | ALLOCATED, or the version | makes it DISCARDED; readers step over it, whatever version it has, which is given again |
+//! | WRITTEN, before `committed` or the mark | counts it; marks the older chunk of this id |
+//! | the link, before the switch | an area of another generation than the current one: unlinks it |
+//! | the switch | the same with the old area, which it also marks OBSOLETE |
+//!
+//! Memory behind the last chunk is zero, because nothing was ever written there, but perhaps a header that never became ALLOCATED.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+
+use super::layout::{
+    ALLOCATED, AREA_OBSOLETE, Chunk, DISCARDED, FIRST, MANIFEST_BYTES, MappedArea, MappedManifest, OBSOLETE, WRITTEN,
+    boot, chunk_bytes,
+};
+use super::place::Place;
+use super::{Clock, Settings};
+use crate::error::{Error, Result, Status, fail};
+use crate::os::lock::{self, Bytes, Mode};
+use crate::os::object::{self, Build, Identity, Unlinked};
+use crate::os::unshared::Unshared;
+use crate::os::{futex, process};
+use crate::sync::{Ordering, PUBLISH};
+
+/// The byte of the manifest that the writer holds while it lives.
+const WRITER: Bytes = Bytes { start: 0, len: 1 };
+/// The byte of an area that each of its readers holds.
+pub(super) const READER: Bytes = Bytes { start: 1, len: 1 };
+
+/// An area that readers may still have mapped.
+#[derive(Debug)]
+struct Retired {
+    file: File,
+    bytes: u64,
+}
+
+/// What a writer knows of its area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AreaStats {
+    /// How many areas there were, this one included.
+    pub generation: u64,
+    /// Bytes of the area.
+    pub bytes: u64,
+    /// Bytes of it that are taken, by whatever chunks.
+    pub used: u64,
+    /// Bytes of chunks that are valid.
+    pub live: u64,
+    /// How many chunks are valid.
+    pub chunks: u64,
+    /// The version of the newest chunk: how many were ever committed.
+    pub committed: u64,
+    /// Bytes of former areas that readers still keep in memory.
+    pub pinned: u64,
+    /// How often this writer compacted.
+    pub compactions: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Writer {
+    place: Place,
+    settings: Settings,
+    clock: Clock,
+    manifest: MappedManifest,
+    /// Carries the writer's lock.
+    _lock: Unshared,
+    pid: u32,
+    area: MappedArea,
+    /// Where the next chunk will lie.
+    tail: u64,
+    /// The valid chunk of each id.
+    index: HashMap<u64, u64>,
+    /// When chunks expire, the soonest first. What is obsolete may still be in it.
+    expiring: BinaryHeap<Reverse<(u64, u64)>>,
+    live: u64,
+    /// What was allocated, and neither committed nor discarded yet.
+    draft: Option<Chunk>,
+    retired: Vec<Retired>,
+    committed: u64,
+    compactions: u64,
+}
+
+impl Writer {
+    /// Makes the area, or continues one that is there unless it must not be.
+    pub(crate) fn create(place: Place, settings: Settings, clock: Clock) -> Result<Self> {
+        settings.check()?;
+        for _ in 0..100 {
+            match open_manifest(&place, &settings)? {
+                // Before its first area, a manifest is nothing yet: it is ours, or of a writer that died making it.
+                Some((manifest, _)) if settings.exclusive && manifest.current.load(Ordering::Acquire) != 0 => {
+                    return Err(fail!(Exists, "{} exists already", place.what()));
+                }
+                Some((manifest, lock)) => return Self::recover(place, settings, clock, manifest, lock),
+                None => make_manifest(&place, &settings)?,
+            }
+        }
+        Err(fail!(Busy, "{} is made and removed all the time", place.what()))
+    }
+
+    /// Continues an area that is there.
+    pub(crate) fn open(place: Place, settings: Settings, clock: Clock) -> Result<Self> {
+        settings.check()?;
+        match open_manifest(&place, &settings)? {
+            Some((manifest, lock)) => Self::recover(place, settings, clock, manifest, lock),
+            None => Err(fail!(NotFound, "there is no {}", place.what())),
+        }
+    }
+
+    /// Takes over whatever the last writer left.
+    fn recover(
+        place: Place,
+        mut settings: Settings,
+        clock: Clock,
+        manifest: MappedManifest,
+        lock: Unshared,
+    ) -> Result<Self> {
+        let failed = |error| Error::system(format_args!("cannot look at the manifest of {}", place.what()), error);
+        // Whoever may read the manifest is to be able to follow.
+        settings.mode = lock.file().metadata().map_err(failed)?.mode() & 0o777;
+        let current = manifest.current.load(Ordering::Acquire);
+        for generation in place.generations()?.into_iter().filter(|generation| *generation != current) {
+            retire(&place, generation);
+        }
+        let area = if current == 0 {
+            let area = build(&place, &settings, 1, settings.smallest)
+                .and_then(|fresh| fresh.link(&place))
+                .inspect_err(|_| drop(remove(&place, &manifest)))?;
+            manifest.current.store(1, Ordering::Release); // `switched`
+            area
+        } else {
+            let what = format!("generation {current} of {}", place.what());
+            let file = object::open(&place.area(current), false)
+                .map_err(|error| Error::system(format_args!("cannot open {what}"), error))?;
+            MappedArea::open(&file, current, false, &what)?
+        };
+        let mut writer = Self {
+            place,
+            settings,
+            clock,
+            manifest,
+            _lock: lock,
+            pid: process::pid(),
+            area,
+            tail: FIRST,
+            index: HashMap::new(),
+            expiring: BinaryHeap::new(),
+            live: 0,
+            draft: None,
+            retired: Vec::new(),
+            committed: 0,
+            compactions: 0,
+        };
+        writer.scan()?;
+        if !of_this_boot(&writer.area) {
+            writer.move_to_new_area(FIRST + writer.live)?;
+        }
+        let manifest = &writer.manifest;
+        writer.committed = writer.committed.max(manifest.committed.load(Ordering::Relaxed));
+        manifest.committed.store(writer.committed, Ordering::Release);
+        writer.ring();
+        Ok(writer)
+    }
+
+    /// Learns the area by heart, and ends what a dead writer had begun in it.
+    fn scan(&mut self) -> Result<()> {
+        self.index.clear();
+        self.expiring.clear();
+        (self.tail, self.live) = (FIRST, 0);
+        let times_count = self.clock.is_own() || of_this_boot(&self.area);
+        let mut next_id = self.manifest.next_id.load(Ordering::Relaxed).max(1);
+        while let Some(chunk) = self.area.chunk(self.tail)? {
+            self.tail = chunk.next;
+            next_id = next_id.max(chunk.id.saturating_add(1));
+            match chunk.state {
+                ALLOCATED => self.mark(chunk.offset, DISCARDED),
+                WRITTEN => {
+                    self.committed = self.committed.max(chunk.version);
+                    // The times of another run of the machine mean nothing in this one: they are over.
+                    if chunk.expires == 0 || times_count {
+                        self.admit(&chunk);
+                    } else if let Some(old) = self.index.remove(&chunk.id) {
+                        self.dismiss(old); // replaced all the same
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.manifest.next_id.store(next_id, Ordering::Release);
+        Ok(())
+    }
+
+    /// Enters a WRITTEN chunk into the books; an older one of its id is obsolete.
+    fn admit(&mut self, chunk: &Chunk) {
+        if let Some(old) = self.index.insert(chunk.id, chunk.offset) {
+            self.dismiss(old);
+        }
+        self.live += chunk.next - chunk.offset;
+        if chunk.expires != 0 {
+            self.expiring.push(Reverse((chunk.expires, chunk.offset)));
+        }
+    }
+
+    /// Marks a chunk that was valid as obsolete.
+    fn dismiss(&mut self, offset: u64) {
+        self.mark(offset, OBSOLETE);
+        self.discount(offset);
+    }
+
+    fn discount(&mut self, offset: u64) {
+        if let Ok(Some(chunk)) = self.area.chunk(offset) {
+            self.live = self.live.saturating_sub(chunk.next - chunk.offset);
+        }
+    }
+
+    fn mark(&self, offset: u64, state: u32) {
+        if let Some(header) = self.area.at(offset) {
+            header.state.store(state, Ordering::Release);
+        }
+    }
+
+    /// Has readers look again.
+    fn ring(&self) {
+        self.manifest.bell.fetch_add(1, Ordering::Release);
+        futex::wake_all(&self.manifest.bell);
+    }
+
+    /// Refuses a process that inherited this writer by a fork: the lock is its parent's.
+    fn ours(&self) -> Result<()> {
+        if self.pid == process::pid() {
+            return Ok(());
+        }
+        Err(fail!(
+            Busy,
+            "{} has one writer, and that is process {}, which forked this one",
+            self.place.what(),
+            self.pid
+        ))
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// Takes chunks off the books whose time is over.
+    fn expire(&mut self) {
+        if self.expiring.is_empty() {
+            return;
+        }
+        let now = self.now();
+        while let Some(Reverse((expires, offset))) = self.expiring.peek().copied()
+            && expires <= now
+        {
+            self.expiring.pop();
+            let Ok(Some(chunk)) = self.area.chunk(offset) else { continue };
+            if chunk.expires == expires && self.index.get(&chunk.id) == Some(&offset) {
+                self.index.remove(&chunk.id);
+                self.discount(offset);
+            }
+        }
+    }
+
+    /// Allocates a chunk: of a new id, or of one whose chunk it will take the place of. `Full` when there is no room, and none
+    /// can be made.
+    pub(crate) fn allocate(
+        &mut self,
+        size: u64,
+        expires: u64,
+        id: Option<u64>,
+    ) -> Result<Result<(u64, *mut u8), Status>> {
+        self.ours()?;
+        if self.draft.is_some() {
+            return Err(fail!(
+                Busy,
+                "a chunk of {} is allocated, and neither committed nor discarded",
+                self.place.what()
+            ));
+        }
+        let too_large = || fail!(Invalid, "{} cannot have a chunk of {size} bytes", self.place.what());
+        let bytes = chunk_bytes(size).ok_or_else(too_large)?;
+        if bytes > self.settings.largest.saturating_sub(FIRST) {
+            let most = self.settings.largest - FIRST - 64;
+            return Err(fail!(
+                Invalid,
+                "a chunk of {size} bytes never fits into {}, which takes {most}",
+                self.place.what()
+            ));
+        }
+        self.expire();
+        if let Some(id) = id
+            && !self.index.contains_key(&id)
+        {
+            return Err(fail!(NotFound, "{} has no chunk {id}", self.place.what()));
+        }
+        let taken = self.tail - FIRST;
+        let wasteful = (taken - self.live).saturating_mul(100) >= taken.saturating_mul(self.settings.threshold.into());
+        let full = bytes > self.area.bytes() - self.tail;
+        if full || wasteful && taken >= self.settings.smallest / 2 {
+            match self.compact(bytes) {
+                Ok(false) if full => return Ok(Err(Status::Full)),
+                Err(error) if full => return Err(error),
+                _ => {}
+            }
+        }
+        let id = match id {
+            Some(id) => id,
+            None => self.manifest.next_id.fetch_add(1, Ordering::Relaxed),
+        };
+        let Some(header) = self.area.at(self.tail) else { return Ok(Err(Status::Full)) };
+        header.id.store(id, Ordering::Relaxed);
+        header.version.store(0, Ordering::Relaxed);
+        header.size.store(size, Ordering::Relaxed);
+        header.expires.store(expires, Ordering::Relaxed);
+        header.state.store(ALLOCATED, Ordering::Release);
+        let (offset, next) = (self.tail, self.tail + bytes);
+        self.draft = Some(Chunk { offset, state: ALLOCATED, id, version: 0, size, expires, next });
+        self.tail = next;
+        Ok(Ok((id, self.area.contents(offset, size))))
+    }
+
+    fn take_draft(&mut self) -> Result<Chunk> {
+        self.ours()?;
+        self.draft.take().ok_or_else(|| fail!(Invalid, "no chunk of {} is allocated", self.place.what()))
+    }
+
+    /// Makes the allocated chunk visible; says its version.
+    pub(crate) fn commit(&mut self) -> Result<u64> {
+        let mut chunk = self.take_draft()?;
+        self.committed += 1;
+        (chunk.version, chunk.state) = (self.committed, WRITTEN);
+        if let Some(header) = self.area.at(chunk.offset) {
+            header.version.store(chunk.version, Ordering::Relaxed);
+            header.state.store(WRITTEN, PUBLISH); // `written`
+        }
+        self.manifest.committed.store(chunk.version, Ordering::Release);
+        self.admit(&chunk);
+        self.ring();
+        Ok(chunk.version)
+    }
+
+    /// Gives the allocated chunk up. Nobody sees it; its room comes back with the next compaction.
+    pub(crate) fn discard(&mut self) -> Result<()> {
+        let draft = self.take_draft()?;
+        self.mark(draft.offset, DISCARDED);
+        // Readers wait at an allocated chunk for what comes of it.
+        self.ring();
+        Ok(())
+    }
+
+    /// The id of the allocated chunk, and where its contents are.
+    pub(crate) fn allocated(&self) -> Option<(u64, *mut u8)> {
+        self.draft.map(|draft| (draft.id, self.area.contents(draft.offset, draft.size)))
+    }
+
+    /// Has the allocated chunk expire at another time.
+    pub(crate) fn expire_draft(&mut self, expires: u64) -> Result<()> {
+        let mut draft = self.take_draft()?;
+        draft.expires = expires;
+        if let Some(header) = self.area.at(draft.offset) {
+            header.expires.store(expires, Ordering::Relaxed); // `written` comes after it
+        }
+        self.draft = Some(draft);
+        Ok(())
+    }
+
+    /// Says that a chunk counts no more.
+    pub(crate) fn obsolete(&mut self, id: u64) -> Result<()> {
+        self.ours()?;
+        self.expire();
+        match self.index.remove(&id) {
+            Some(offset) => {
+                self.dismiss(offset);
+                Ok(())
+            }
+            None => Err(fail!(NotFound, "{} has no chunk {id}", self.place.what())),
+        }
+    }
+
+    /// Compacts now; false when nothing would be gained, or there is no room for it.
+    pub(crate) fn collect(&mut self) -> Result<bool> {
+        self.ours()?;
+        if self.draft.is_some() {
+            return Err(fail!(
+                Busy,
+                "a chunk of {} is allocated, and neither committed nor discarded",
+                self.place.what()
+            ));
+        }
+        self.expire();
+        if self.live == self.tail - FIRST {
+            return Ok(false);
+        }
+        self.compact(0)
+    }
+
+    /// Moves the valid chunks to a new area with room for `wanted` more bytes. False when that is more than is allowed; then nothing has
+    /// changed.
+    fn compact(&mut self, wanted: u64) -> Result<bool> {
+        let needed = FIRST + self.live + wanted;
+        if needed > self.settings.largest {
+            return Ok(false);
+        }
+        let pinned = self.pinned();
+        if pinned.saturating_add(self.area.bytes()) > self.settings.most_pinned {
+            return Ok(false);
+        }
+        self.move_to_new_area(needed)?;
+        self.compactions += 1;
+        Ok(true)
+    }
+
+    /// Puts an area with the valid chunks in the place of this one; `needed`: how many bytes it has to have.
+    fn move_to_new_area(&mut self, needed: u64) -> Result<()> {
+        // Twice what is needed, so that compacting costs each byte a constant share.
+        let bytes = needed.saturating_mul(2).clamp(self.settings.smallest, self.settings.largest).max(needed);
+        let generation = self.area.generation + 1;
+        let fresh = build(&self.place, &self.settings, generation, bytes)?;
+        let mut tail = FIRST;
+        let mut offset = FIRST;
+        while let Some(chunk) = self.area.chunk(offset)? {
+            offset = chunk.next;
+            if chunk.state == WRITTEN && self.index.get(&chunk.id) == Some(&chunk.offset) {
+                tail = copy(&self.area, &chunk, &fresh.area, tail)?;
+            }
+        }
+        let fresh = fresh.link(&self.place)?;
+        let old = object::open(&self.place.area(self.area.generation), false).ok();
+        self.manifest.current.store(generation, Ordering::Release); // `switched`
+        self.area.header().state.store(AREA_OBSOLETE, Ordering::Release);
+        let _ = object::unlink(&self.place.area(self.area.generation));
+        if let Some(file) = old {
+            self.retired.push(Retired { file, bytes: self.area.bytes() });
+        }
+        self.pinned(); // lets go of what nobody reads, also of this one
+        self.area = fresh;
+        self.scan()?;
+        self.ring();
+        Ok(())
+    }
+
+    /// Bytes of former areas that readers keep in memory. What none has any more is let go.
+    fn pinned(&mut self) -> u64 {
+        self.retired.retain(|area| lock::is_locked_by_others(area.file.as_fd(), READER).unwrap_or(false));
+        self.retired.iter().map(|area| area.bytes).sum()
+    }
+
+    pub(crate) fn stats(&mut self) -> AreaStats {
+        self.expire();
+        AreaStats {
+            generation: self.area.generation,
+            bytes: self.area.bytes(),
+            used: self.tail - FIRST,
+            live: self.live,
+            chunks: self.index.len() as u64,
+            committed: self.committed,
+            pinned: self.pinned(),
+            compactions: self.compactions,
+        }
+    }
+
+    /// Whether the chunk of an id is there, and where its contents are.
+    pub(crate) fn find(&mut self, id: u64) -> Option<(*const u8, u64)> {
+        self.expire();
+        let chunk = self.area.chunk(*self.index.get(&id)?).ok()??;
+        Some((self.area.contents(chunk.offset, chunk.size).cast_const(), chunk.size))
+    }
+
+    /// Removes the area, for everybody. Readers keep what they have mapped, and are told.
+    pub(crate) fn unlink(&self) -> Result<()> {
+        self.ours()?;
+        remove(&self.place, &self.manifest)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if self.draft.is_some() && self.ours().is_ok() {
+            let _ = self.discard();
+        }
+    }
+}
+
+/// Removes an area that nobody writes to. False when there is none.
+pub(crate) fn unlink(place: &Place, settings: &Settings) -> Result<bool> {
+    match open_manifest(place, settings)? {
+        Some((manifest, _lock)) => remove(place, &manifest).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+fn remove(place: &Place, manifest: &MappedManifest) -> Result<()> {
+    manifest.removed.store(1, Ordering::Release);
+    for generation in place.generations()? {
+        retire(place, generation);
+    }
+    let failed = |error| Error::system(format_args!("cannot remove {}", place.what()), error);
+    object::unlink(&place.manifest()).map_err(failed)?;
+    manifest.bell.fetch_add(1, Ordering::Release);
+    futex::wake_all(&manifest.bell);
+    Ok(())
+}
+
+/// Marks an area that is not the current one, and takes its name away.
+fn retire(place: &Place, generation: u64) {
+    let path = place.area(generation);
+    if let Ok(file) = object::open(&path, false)
+        && let Ok(area) = MappedArea::open(&file, generation, false, "a former area")
+    {
+        area.header().state.store(AREA_OBSOLETE, Ordering::Release);
+    }
+    let _ = object::unlink(&path);
+}
+
+/// An area that has no name yet.
+struct Fresh {
+    object: Unlinked,
+    area: MappedArea,
+}
+
+fn build(place: &Place, settings: &Settings, generation: u64, bytes: u64) -> Result<Fresh> {
+    let what = format!("generation {generation} of {}", place.what());
+    let page = process::page_size() as u64;
+    let bytes = bytes.next_multiple_of(page);
+    let object = Unlinked::new(place.directory(), bytes, settings.mode, None, Build::Best)
+        .map_err(|error| Error::system(format_args!("cannot make {what} of {bytes} bytes"), error))?;
+    let area = MappedArea::create(object.file(), bytes, generation, &what)?;
+    Ok(Fresh { object, area })
+}
+
+impl Fresh {
+    fn link(self, place: &Place) -> Result<MappedArea> {
+        let path = place.area(self.area.generation);
+        let failed = |error| Error::system(format_args!("cannot give {} a name", place.what()), error);
+        // What has this name is of a writer that died, or of nobody who could know better: we have the lock.
+        object::unlink(&path).map_err(failed)?;
+        self.object.link(&path).map_err(failed)?;
+        Ok(self.area)
+    }
+}
+
+/// Copies a valid chunk to the end of an area that nobody sees yet; says where the next one will lie.
+fn copy(from: &MappedArea, chunk: &Chunk, to: &MappedArea, tail: u64) -> Result<u64> {
+    let (source, target) = (from.contents(chunk.offset, chunk.size), to.contents(tail, chunk.size));
+    let (Some(header), false) = (to.at(tail), source.is_null() || target.is_null()) else {
+        return Err(fail!(Internal, "compaction of {} bytes ran out of {}", chunk.size, to.bytes()));
+    };
+    // SAFETY: both are inside their areas; nobody changes what was committed, and nobody else has the new area.
+    unsafe { std::ptr::copy_nonoverlapping(source, target, chunk.size as usize) };
+    header.id.store(chunk.id, Ordering::Relaxed);
+    header.version.store(chunk.version, Ordering::Relaxed);
+    header.size.store(chunk.size, Ordering::Relaxed);
+    header.expires.store(chunk.expires, Ordering::Relaxed);
+    header.state.store(WRITTEN, Ordering::Release);
+    Ok(tail + (chunk.next - chunk.offset))
+}
+
+/// The manifest, and its lock, which says that nobody else writes; `None` when there is no manifest.
+fn open_manifest(place: &Place, settings: &Settings) -> Result<Option<(MappedManifest, Unshared)>> {
+    let what = format!("the manifest of {}", place.what());
+    let failed = |error| Error::system(format_args!("cannot open {what}"), error);
+    for _ in 0..100 {
+        // Locks and mappings have descriptions of their own: a forked child keeps the mapping, and with it the description.
+        let lock = match Unshared::open(|| object::open(&place.manifest(), false)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            outcome => outcome.map_err(failed)?,
+        };
+        let metadata = lock.file().metadata().map_err(failed)?;
+        let (owner, us) = (metadata.uid(), process::effective_uid());
+        if owner != us && owner != 0 && !settings.any_owner {
+            return Err(fail!(Permission, "{what} belongs to user {owner}, and we are user {us}"));
+        }
+        if !lock::try_lock(lock.file().as_fd(), WRITER, Mode::Exclusive).map_err(failed)? {
+            return Err(fail!(Busy, "{} has a writer already", place.what()));
+        }
+        if Identity::at(&place.manifest()).map_err(failed)? != Some(Identity::of(&metadata)) {
+            continue; // removed, or removed and made again, before we had the lock
+        }
+        let file = object::reopen(lock.file(), Some(&place.manifest()), false).map_err(failed)?;
+        let manifest = MappedManifest::new(&file, false, false, &what)?;
+        if manifest.removed.load(Ordering::Acquire) == 0 {
+            return Ok(Some((manifest, lock)));
+        }
+        // Whoever removed it died before it was gone.
+        remove(place, &manifest)?;
+    }
+    Err(fail!(Busy, "{} is made and removed all the time", place.what()))
+}
+
+/// Makes a manifest without an area; somebody else may be quicker.
+fn make_manifest(place: &Place, settings: &Settings) -> Result<()> {
+    let what = format!("the manifest of {}", place.what());
+    let failed = |error| Error::system(format_args!("cannot make {what}"), error);
+    let object = Unlinked::new(place.directory(), MANIFEST_BYTES, settings.mode, None, Build::Best).map_err(failed)?;
+    MappedManifest::new(object.file(), false, true, &what)?;
+    match object.link(&place.manifest()) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a chunk that expires at `expires`, in an area of that boot, counts at `now`.
+#[inline]
+pub(super) fn is_expired(expires: u64, of_this_boot: bool, now: impl FnOnce() -> u64) -> bool {
+    expires != 0 && (!of_this_boot || expires <= now())
+}
+
+/// Whether the times of an area are ours.
+pub(super) fn of_this_boot(area: &MappedArea) -> bool {
+    area.header().boot.load(Ordering::Relaxed) == boot()
+}
