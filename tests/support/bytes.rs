@@ -184,7 +184,7 @@ impl Job {
     fn take_stream(&self) -> Result<(u64, u64, u64)> {
         let (mut position, mut turn, mut least) = (0, 0, 1);
         loop {
-            let look = |data, there| {
+            let look = |data, there: usize| {
                 let part = if turn % 3 == 0 { there.div_ceil(2) } else { there };
                 // SAFETY: so many are there, and the producer keeps to the rules.
                 let bytes: &[u8] = unsafe { std::slice::from_raw_parts(data, part) };
