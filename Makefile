@@ -9,7 +9,7 @@ JOBS := $(shell nproc)
 PREFIX ?= /usr/local
 timed := @scripts/timed.sh
 
-.PHONY: build demo test test-rust test-c test-package test-loom check header bench soak install tools clean help
+.PHONY: build demo test test-rust test-c test-package test-loom test-kill check header bench soak install tools clean help
 
 build: tools ## the library, and the tests and examples in C and C++
 	@cmake -S . -B $(CMAKE_BINARY_DIR) -DSHMDS_CARGO_DIR=$(CARGO_DIR) >/dev/null
@@ -19,7 +19,7 @@ demo: build ## three languages on one segment
 	cargo build --locked --release --examples
 	@scripts/demo.sh
 
-test: test-rust test-c test-package test-loom ## everything
+test: test-rust test-c test-package test-loom test-kill ## everything
 	@echo "All tests passed."
 
 test-rust: build ## the Rust tests, with the C and C++ peers
@@ -36,6 +36,9 @@ test-package: build ## the installed package, from outside
 
 test-loom: tools ## the model check
 	$(timed) $@ scripts/loom.sh
+
+test-kill: tools ## a death at every store
+	$(timed) $@ scripts/kill-points.sh
 
 check: ## format, lints, documentation; all warnings are errors
 	cargo fmt --check

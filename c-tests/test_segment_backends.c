@@ -210,11 +210,13 @@ static void a_memfd_passes_through_a_socket_to_a_child(void) {
 
   CHECK_STATUS(shm_segment_send(NULL, sockets[0]), SHM_ERR_INVALID);
   CHECK_FAILS(shm_segment_send(segment, -1), SHM_ERR_INVALID, "-1");
+  CHECK_FAILS(shm_segment_send(segment, 1 << 30), SHM_ERR_INVALID, "Bad file descriptor");
   CHECK_STATUS(shm_segment_send(segment, sockets[0]), SHM_ERR_SYSTEM); /* the other end is gone, and no signal came */
   shm_segment *none = NULL;
   CHECK_STATUS(shm_segment_receive(sockets[0], NULL, &none), SHM_CLOSED);
   CHECK_STATUS(shm_segment_receive(sockets[0], NULL, NULL), SHM_ERR_INVALID);
   CHECK_FAILS(shm_segment_receive(-7, NULL, &none), SHM_ERR_INVALID, "-7");
+  CHECK_FAILS(shm_segment_receive(1 << 30, NULL, &none), SHM_ERR_INVALID, "Bad file descriptor");
   CHECK(none == NULL);
   close(sockets[0]);
   OK(shm_queue_close(queue));

@@ -83,6 +83,16 @@
 #define SHM_NAME_CAPACITY 264
 
 /**
+ * Byte queue: bytes without borders instead of messages.
+ */
+#define SHM_STREAM 1024
+
+/**
+ * Byte queue: messages say when they were sent.
+ */
+#define SHM_TIMES 2048
+
+/**
  * The handle of no object of any pool.
  */
 #define SHM_NO_OBJECT 0
@@ -433,6 +443,19 @@ typedef struct shm_array shm_array;
 typedef struct shm_atomic shm_atomic;
 
 /**
+ * A handle on a queue of bytes, from one producer to one consumer: messages of any length, or with SHM_STREAM bytes without borders. What is
+ * reserved, shown or received lies in one piece, always.
+ *
+ * The first handle that sends or reserves becomes the producer, the first that receives or peeks the consumer, until it is closed or its process
+ * dies; others get SHM_ERR_BUSY. One thread at a time may use the producing end of a handle, and one the consuming end. After `fork`, a parent's ends
+ * stay the parent's. Any handle, also on a read-only segment, may look at `shm_byte_queue_get_stats` and `_available` from any thread.
+ *
+ * If the producer dies, what it had committed arrives, and nothing else. If the consumer dies, its successor receives what was not released, which
+ * the dead one may have received already.
+ */
+typedef struct shm_byte_queue shm_byte_queue;
+
+/**
  * A handle on a pool of objects. May be used from any thread.
  *
  * An object is named by a number that may be sent to other processes. It belongs to the attachment that acquired it, until it is released
@@ -596,7 +619,7 @@ typedef struct shm_entry {
   /**
    * 1 when somebody died in the middle of a change of it, until `shm_table_clear_interrupted`: of an array, a writing is
    * unfinished; of a queue, the elements the dead were enqueueing or dequeueing are lost; of a pool, their objects were
-   * given back. After a crash of the machine, 1 for all that was open in a segment in a file.
+   * given back; of a ring, those a writer was pushing are lost and, where it overwrites, as many old ones. After a crash of the machine, 1 for all that was open in a segment in a file.
    */
   uint32_t interrupted;
   /**
@@ -701,6 +724,132 @@ typedef struct shm_segment_options {
    */
   uint32_t reserved;
 } shm_segment_options;
+
+/**
+ * What a byte queue is to be, or must be. `shm_byte_queue_options_init` first.
+ */
+typedef struct shm_byte_queue_options {
+  /**
+   * Bytes of this struct; set by `shm_byte_queue_options_init`.
+   */
+  uint32_t struct_size;
+  /**
+   * SHM_STREAM, or SHM_TIMES; SHM_EXCLUSIVE (create only).
+   */
+  uint32_t flags;
+  /**
+   * Bytes of the longest message, or of the stream's buffer. There is at least as much: whole pages, message headers included. When opening, 0: any.
+   */
+  uint64_t capacity;
+  /**
+   * Messages begin at multiples of this: 8, 16, 32 or 64; 0 (default): 8. Of a stream, 0.
+   */
+  uint32_t align;
+  /**
+   * Zero.
+   */
+  uint32_t reserved;
+  /**
+   * A mark of your own for what is sent; opening with another one is a mismatch. 0 (default): unchecked.
+   */
+  uint64_t type_tag;
+} shm_byte_queue_options;
+
+/**
+ * A message that was received, where it lies.
+ */
+typedef struct shm_message {
+  /**
+   * The first byte, aligned as the queue says. Good until it is released.
+   */
+  const void *data;
+  /**
+   * How many bytes it has.
+   */
+  uint64_t length;
+  /**
+   * The sender's tag.
+   */
+  uint64_t tag;
+  /**
+   * When it was sent, in nanoseconds of the monotonic clock; 0 without SHM_TIMES.
+   */
+  uint64_t time_ns;
+} shm_message;
+
+/**
+ * What a byte queue is, how full it is, and what went through it.
+ */
+typedef struct shm_byte_queue_stats {
+  /**
+   * Bytes of the buffer, headers of messages included.
+   */
+  uint64_t capacity;
+  /**
+   * The longest message, or stretch of bytes, that it can take.
+   */
+  uint64_t longest;
+  /**
+   * Bytes that wait, headers included.
+   */
+  uint64_t used;
+  /**
+   * The longest message, or stretch of bytes, for which there is room now; 0 also when not even an empty message fits.
+   */
+  uint64_t room;
+  /**
+   * Messages sent; of a stream, commits. A death just before the step that publishes leaves it 1 too high.
+   */
+  uint64_t sent;
+  /**
+   * Messages released; of a stream, consumptions. Those that a dead consumer was just releasing may count twice.
+   */
+  uint64_t received;
+  /**
+   * Bytes sent, headers included: the producer's position.
+   */
+  uint64_t bytes_sent;
+  /**
+   * Bytes released, headers included: the consumer's position.
+   */
+  uint64_t bytes_received;
+  /**
+   * How often the producer found no room; a waiting call counts once.
+   */
+  uint64_t full;
+  /**
+   * How often the consumer found nothing; a waiting call counts once.
+   */
+  uint64_t empty;
+  /**
+   * The most bytes the consumer ever found waiting.
+   */
+  uint64_t high_water;
+  /**
+   * Messages begin at multiples of this; of a stream, 0.
+   */
+  uint32_t align;
+  /**
+   * SHM_STREAM, SHM_TIMES, or 0.
+   */
+  uint32_t flags;
+  /**
+   * 1 after `shm_byte_queue_end`.
+   */
+  uint32_t ended;
+  /**
+   * The participant who sends; 0: nobody.
+   */
+  uint32_t producer;
+  /**
+   * The participant who receives; 0: nobody.
+   */
+  uint32_t consumer;
+  /**
+   * Zero.
+   */
+  uint32_t reserved;
+} shm_byte_queue_stats;
 
 /**
  * What a pool is to be, or must be. `shm_pool_options_init` first.
@@ -1647,9 +1796,9 @@ shm_status shm_segment_create_memfd(const char *name,
  * one of a segment made by `shm_segment_create_memfd`, but any segment's will do. `options` as for `shm_segment_open`.
  * The handle is closed with `shm_segment_close`.
  *
- * Errors: SHM_ERR_PERMISSION when a memfd is not sealed against shrinking and growing, or another object belongs to
- * another user, both without SHM_ANY_OWNER, or when its mode forbids it; SHM_ERR_INVALID for a number that is no
- * descriptor; else as `shm_segment_open`.
+ * Errors: SHM_ERR_PERMISSION when a memfd is not sealed against shrinking and growing, or another object, or one of
+ * reserved huge pages, belongs to another user, all without SHM_ANY_OWNER, or when its mode forbids it;
+ * SHM_ERR_INVALID for a number that is no descriptor; else as `shm_segment_open`.
  *
  * # Safety
  * `fd` is not closed by another thread meanwhile; `options` is NULL or as `shm_segment_options_init` left it; `out` is NULL
@@ -1696,6 +1845,308 @@ shm_status shm_segment_send(const struct shm_segment *segment, int socket);
 shm_status shm_segment_receive(int socket,
                                const struct shm_segment_options *options,
                                struct shm_segment **out);
+
+/**
+ * Fills in the defaults.
+ *
+ * # Safety
+ * `options` is NULL or writable.
+ */
+shm_status shm_byte_queue_options_init(struct shm_byte_queue_options *options);
+
+/**
+ * How many bytes of a segment such a byte queue takes, alignment included.
+ *
+ * Errors: SHM_ERR_INVALID when there can be no such queue.
+ *
+ * # Safety
+ * `options` is NULL or as `shm_byte_queue_options_init` left it; `bytes` is NULL or writable.
+ */
+shm_status shm_byte_queue_size(const struct shm_byte_queue_options *options, uint64_t *bytes);
+
+/**
+ * Creates the byte queue `name`, or opens it if it is there with the same manner and capacity. The handle is closed with
+ * `shm_byte_queue_close`; it keeps the segment attached.
+ *
+ * Errors: SHM_ERR_EXISTS with SHM_EXCLUSIVE; SHM_ERR_MISMATCH, naming what differs; SHM_ERR_NO_SPACE; SHM_ERR_LIMIT when
+ * the table is full; SHM_ERR_INVALID; SHM_ERR_READ_ONLY; SHM_ERR_BUSY when a stopped process holds the segment's lock; SHM_ERR_SYSTEM when
+ * there is no address space for it, of which it takes twice its capacity.
+ *
+ * # Safety
+ * `segment` is NULL or a handle; `name` is NULL or a string; `options` is NULL or as `shm_byte_queue_options_init` left it; `out`
+ * is NULL or writable.
+ */
+shm_status shm_byte_queue_create(const struct shm_segment *segment,
+                                 const char *name,
+                                 const struct shm_byte_queue_options *options,
+                                 struct shm_byte_queue **out);
+
+/**
+ * Opens the byte queue `name`. With `expected` it must be what that says (capacity 0: any); NULL takes it as it is. On a
+ * read-only segment it can be looked at. The handle is closed with `shm_byte_queue_close`.
+ *
+ * Errors: SHM_ERR_NOT_FOUND; else as `shm_byte_queue_create`.
+ *
+ * # Safety
+ * As `shm_byte_queue_create`.
+ */
+shm_status shm_byte_queue_open(const struct shm_segment *segment,
+                               const char *name,
+                               const struct shm_byte_queue_options *expected,
+                               struct shm_byte_queue **out);
+
+/**
+ * Ends the handle; others may have its ends. What is reserved is given up, what was received is not released.
+ *
+ * # Safety
+ * `queue` is NULL or a handle that was not closed yet, and no other thread uses it.
+ */
+shm_status shm_byte_queue_close(struct shm_byte_queue *queue);
+
+/**
+ * Room for a message of up to `bytes` bytes, or for so many bytes of a stream, in one piece, to be filled and committed or aborted: SHM_OK, SHM_FULL,
+ * SHM_CLOSED. Reserving or sending again before that gives up what was reserved.
+ *
+ * Errors: SHM_ERR_INVALID when it never fits, or for 0 bytes of a stream; SHM_ERR_BUSY when there is another producer; SHM_ERR_READ_ONLY;
+ * SHM_ERR_CORRUPT.
+ *
+ * # Safety
+ * `queue` is NULL or a handle, used by one producing thread; `data` is NULL or writable.
+ */
+shm_status shm_byte_queue_reserve(const struct shm_byte_queue *queue,
+                                  uint64_t bytes,
+                                  void **data);
+
+/**
+ * As `shm_byte_queue_reserve`, waiting up to `timeout_ns` nanoseconds (SHM_FOREVER: no limit) for room; then SHM_TIMEOUT.
+ *
+ * # Safety
+ * As `shm_byte_queue_reserve`.
+ */
+shm_status shm_byte_queue_reserve_wait(const struct shm_byte_queue *queue,
+                                       uint64_t bytes,
+                                       uint64_t timeout_ns,
+                                       void **data);
+
+/**
+ * Publishes the first `bytes` of what was reserved, as a message with a tag of yours, which a stream ignores; the rest is given up.
+ *
+ * Errors: SHM_ERR_INVALID when not as many are reserved by this handle; then what is reserved stays so.
+ *
+ * # Safety
+ * `queue` is NULL or a handle, used by one producing thread.
+ */
+shm_status shm_byte_queue_commit(const struct shm_byte_queue *queue,
+                                 uint64_t bytes,
+                                 uint64_t tag);
+
+/**
+ * Gives up what was reserved; nobody sees it.
+ *
+ * Errors: SHM_ERR_INVALID when nothing is reserved by this handle.
+ *
+ * # Safety
+ * As `shm_byte_queue_commit`.
+ */
+shm_status shm_byte_queue_abort(const struct shm_byte_queue *queue);
+
+/**
+ * Sends a copy of a message of `length` bytes (0: `data` may be NULL) with a tag of yours: SHM_OK, SHM_FULL, SHM_CLOSED.
+ *
+ * Errors: SHM_ERR_INVALID when it never fits, or of a stream; SHM_ERR_BUSY when there is another producer; SHM_ERR_READ_ONLY; SHM_ERR_CORRUPT.
+ *
+ * # Safety
+ * `queue` is NULL or a handle, used by one producing thread; `data` is NULL or readable for `length` bytes.
+ */
+shm_status shm_byte_queue_send(const struct shm_byte_queue *queue,
+                               const void *data,
+                               uint64_t length,
+                               uint64_t tag);
+
+/**
+ * As `shm_byte_queue_send`, waiting up to `timeout_ns` nanoseconds (SHM_FOREVER: no limit) for room; then SHM_TIMEOUT.
+ *
+ * # Safety
+ * As `shm_byte_queue_send`.
+ */
+shm_status shm_byte_queue_send_wait(const struct shm_byte_queue *queue,
+                                    const void *data,
+                                    uint64_t length,
+                                    uint64_t tag,
+                                    uint64_t timeout_ns);
+
+/**
+ * Shows the next bytes of a stream in one piece, if there are `least` (1 or more) at least, and sets `there` to how many: SHM_OK, SHM_EMPTY; SHM_CLOSED
+ * after the end, when no more will come than there are. They stay until `shm_byte_queue_consume`.
+ *
+ * Errors: SHM_ERR_INVALID for 0 bytes, for more than the capacity, or where there are messages; SHM_ERR_BUSY when there is another consumer;
+ * SHM_ERR_READ_ONLY; SHM_ERR_CORRUPT.
+ *
+ * # Safety
+ * `queue` is NULL or a handle, used by one consuming thread; `data` and `there` are NULL or writable.
+ */
+shm_status shm_byte_queue_peek(const struct shm_byte_queue *queue,
+                               uint64_t least,
+                               const void **data,
+                               uint64_t *there);
+
+/**
+ * As `shm_byte_queue_peek`, waiting up to `timeout_ns` nanoseconds (SHM_FOREVER: no limit) for `least` bytes; then SHM_TIMEOUT.
+ *
+ * # Safety
+ * As `shm_byte_queue_peek`.
+ */
+shm_status shm_byte_queue_peek_wait(const struct shm_byte_queue *queue,
+                                    uint64_t least,
+                                    uint64_t timeout_ns,
+                                    const void **data,
+                                    uint64_t *there);
+
+/**
+ * Gives the next `bytes` bytes of a stream back.
+ *
+ * Errors: SHM_ERR_INVALID when this handle was not shown as many, or where there are messages.
+ *
+ * # Safety
+ * `queue` is NULL or a handle, used by one consuming thread.
+ */
+shm_status shm_byte_queue_consume(const struct shm_byte_queue *queue, uint64_t bytes);
+
+/**
+ * Receives the next message where it lies: SHM_OK, SHM_EMPTY; SHM_CLOSED after the end, once there is nothing left. It stays there until
+ * `shm_byte_queue_release`; the ones behind it can be received meanwhile.
+ *
+ * Errors: SHM_ERR_INVALID of a stream; SHM_ERR_BUSY when there is another consumer; SHM_ERR_READ_ONLY; SHM_ERR_CORRUPT.
+ *
+ * # Safety
+ * `queue` is NULL or a handle, used by one consuming thread; `out` is NULL or writable.
+ */
+shm_status shm_byte_queue_receive(const struct shm_byte_queue *queue,
+                                  struct shm_message *out);
+
+/**
+ * As `shm_byte_queue_receive`, waiting up to `timeout_ns` nanoseconds (SHM_FOREVER: no limit) for a message; then SHM_TIMEOUT.
+ *
+ * # Safety
+ * As `shm_byte_queue_receive`.
+ */
+shm_status shm_byte_queue_receive_wait(const struct shm_byte_queue *queue,
+                                       uint64_t timeout_ns,
+                                       struct shm_message *out);
+
+/**
+ * Receives as many messages as there are, up to `count`, where they lie, and sets `done` to how many: SHM_OK when at least one (or `count` is 0), else
+ * SHM_EMPTY or SHM_CLOSED. `shm_byte_queue_release` gives all of them back.
+ *
+ * Errors: as `shm_byte_queue_receive`.
+ *
+ * # Safety
+ * As `shm_byte_queue_receive`, for `count` messages; `done` is NULL or writable.
+ */
+shm_status shm_byte_queue_receive_batch(const struct shm_byte_queue *queue,
+                                        struct shm_message *out,
+                                        size_t count,
+                                        size_t *done);
+
+/**
+ * As `shm_byte_queue_receive_batch`, waiting up to `timeout_ns` nanoseconds for the first message; then SHM_TIMEOUT.
+ *
+ * # Safety
+ * As `shm_byte_queue_receive_batch`.
+ */
+shm_status shm_byte_queue_receive_batch_wait(const struct shm_byte_queue *queue,
+                                             struct shm_message *out,
+                                             size_t count,
+                                             uint64_t timeout_ns,
+                                             size_t *done);
+
+/**
+ * Gives back every message that was received. The address of none of them is good any more.
+ *
+ * Errors: SHM_ERR_INVALID when this handle holds none.
+ *
+ * # Safety
+ * `queue` is NULL or a handle, used by one consuming thread.
+ */
+shm_status shm_byte_queue_release(const struct shm_byte_queue *queue);
+
+/**
+ * Copies the next message to `buffer` of `size` bytes (0: it may be NULL), and gives it back, but not what is still held: SHM_OK, SHM_EMPTY, SHM_CLOSED.
+ * `length` is set to its length, and `tag` (may be NULL) to its tag.
+ *
+ * Errors: SHM_ERR_INVALID when it is too long for the buffer: then `length` says how long it is all the same, and it stays where it is; else as
+ * `shm_byte_queue_receive`.
+ *
+ * # Safety
+ * `queue` is NULL or a handle, used by one consuming thread; `buffer` is NULL or writable for `size` bytes; `length` and `tag` are NULL or
+ * writable.
+ */
+shm_status shm_byte_queue_receive_into(const struct shm_byte_queue *queue,
+                                       void *buffer,
+                                       size_t size,
+                                       uint64_t *length,
+                                       uint64_t *tag);
+
+/**
+ * Says that nothing more will come: sending gives SHM_CLOSED from now on, receiving once there is nothing left. For good, and only the
+ * producer can. What is reserved is given up.
+ *
+ * Errors: SHM_ERR_BUSY when there is another producer; SHM_ERR_READ_ONLY; SHM_ERR_CORRUPT.
+ *
+ * # Safety
+ * `queue` is NULL or a handle, used by one producing thread.
+ */
+shm_status shm_byte_queue_end(const struct shm_byte_queue *queue);
+
+/**
+ * How many bytes wait, headers of messages included, and the longest message, or stretch of bytes, for which there is room now. Either may be NULL. Also
+ * on a read-only segment.
+ *
+ * Errors: SHM_ERR_CORRUPT.
+ *
+ * # Safety
+ * `queue` is NULL or a handle; `used` and `room` are NULL or writable.
+ */
+shm_status shm_byte_queue_available(const struct shm_byte_queue *queue,
+                                    uint64_t *used,
+                                    uint64_t *room);
+
+/**
+ * What the byte queue is, how full it is, and what went through it. Also on a read-only segment.
+ *
+ * Errors: SHM_ERR_CORRUPT.
+ *
+ * # Safety
+ * `queue` is NULL or a handle; `stats` is NULL or writable.
+ */
+shm_status shm_byte_queue_get_stats(const struct shm_byte_queue *queue, struct shm_byte_queue_stats *stats);
+
+/**
+ * How long waiting calls of this handle spin before they sleep, in nanoseconds; 20,000 at first.
+ *
+ * # Safety
+ * `queue` is NULL or a handle.
+ */
+shm_status shm_byte_queue_set_spin(const struct shm_byte_queue *queue, uint64_t spin_ns);
+
+/**
+ * All bytes of the byte queue, as docs/FORMAT.md has them. Valid until the handle is closed; of a read-only segment, for reading only.
+ * Other processes may write to them at any time.
+ *
+ * # Safety
+ * `queue` is NULL or a handle; `data` and `bytes` are NULL or writable.
+ */
+shm_status shm_byte_queue_span(const struct shm_byte_queue *queue,
+                               void **data,
+                               size_t *bytes);
+
+/**
+ * What the table said of the byte queue when this handle was opened, its name among it.
+ *
+ * # Safety
+ * `queue` is NULL or a handle; `out` is NULL or writable.
+ */
+shm_status shm_byte_queue_entry(const struct shm_byte_queue *queue, struct shm_entry *out);
 
 /**
  * Fills in the defaults.

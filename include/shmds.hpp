@@ -2,10 +2,11 @@
 /// The C++20 face of libshmds: data structures in shared memory, typed and owned. Header-only, over shmds.h.
 ///
 /// **Ownership.** `segment`, `descriptor`, the structures (`span`, `array<T>`, `atomic<T>`, `queue<T>`, `pool<T>`,
-/// `ring<T>`), and the slots, views, writings and readers they hand out are move-only owners: the destructor gives back
-/// what they hold. A moved-from or default-made owner is empty; using it throws `status::invalid`, destroying it is
-/// harmless. A structure keeps its segment's memory mapped, so the segment object may go first. Slots, views, writings,
-/// pointers, references and iterators must go before their structure; readers keep their ring open.
+/// `ring<T>`, `byte_queue`), and the slots, views, writings, readers, reservations and messages they hand out are
+/// move-only owners: the destructor gives back what they hold. A moved-from or default-made owner is empty; using it
+/// throws `status::invalid`, destroying it is harmless. A structure keeps its segment's memory mapped, so the segment
+/// object may go first. What a structure handed out, pointers, references and iterators must go before it; a ring's
+/// readers keep their ring open.
 ///
 /// **Errors.** Factories throw `shmds::error` when they cannot deliver. Operations return: a full or empty queue, a
 /// timeout, a closed queue or a name that is not there is an ordinary outcome (`false`, `std::nullopt` or a count),
@@ -13,9 +14,9 @@
 /// `shmds::error`.
 ///
 /// **Threads and processes.** A `segment` may be used from any thread at once, and so may every structure but
-/// two: of a single-producer, single-consumer queue and of a ring each end belongs to one thread at a time. So does
-/// a ring's reader. Between processes the same, through each one's own objects. After fork() the child may go on using
-/// its copies; the ends of single queues and of rings stay with the parent.
+/// three: of a single-producer, single-consumer queue, a ring and a byte queue each end belongs to one thread at a time.
+/// So does a ring's reader. Between processes the same, through each one's own objects. After fork() the child may go
+/// on using its copies; the ends of single queues, rings and byte queues stay with the parent.
 #ifndef SHMDS_HPP
 #define SHMDS_HPP
 
@@ -362,7 +363,7 @@ class segment {
   void sync() const { detail::check(shm_segment_sync(native())); }
   /// The same for some of its bytes: `segment.sync(std::as_bytes(std::span(values.data(), 100)))`.
   void sync(std::span<const std::byte> bytes) const {
-    detail::check(shm_segment_sync_range(native(), bytes.data(), bytes.size()));
+    if (!bytes.empty()) detail::check(shm_segment_sync_range(native(), bytes.data(), bytes.size()));
   }
 
   /// The name in shared memory, or the path.
@@ -1697,6 +1698,385 @@ template <element T>
   return bytes;
 }
 
+  return bytes;
+}
+
+// ---- byte queues -----------------------------------------------------------------------------------------------
+
+/// How a byte queue is to be created, or what it is expected to be when opened.
+struct byte_queue_options {
+  std::uint64_t capacity = 0;  ///< bytes of the longest message, or of a stream's buffer; open: 0 takes any
+  bool stream = false;         ///< bytes without borders instead of messages
+  bool times = false;          ///< messages say when they were sent
+  std::uint32_t align = 0;     ///< messages begin at multiples of it: 8, 16, 32 or 64; 0: 8. Of a stream, 0
+  bool exclusive = false;      ///< create: refuse a byte queue that exists
+  std::uint64_t tag = 0;       ///< a number for what is sent, compared when opened; 0 takes any
+};
+
+using byte_queue_stats = shm_byte_queue_stats;  ///< room, messages and bytes sent and received, full and empty hits
+
+namespace detail {
+
+inline shm_byte_queue_options native(const byte_queue_options& from) {
+  shm_byte_queue_options to;
+  check(shm_byte_queue_options_init(&to));
+  to.flags = (from.stream ? SHM_STREAM : 0u) | (from.times ? SHM_TIMES : 0u) | (from.exclusive ? SHM_EXCLUSIVE : 0u);
+  to.capacity = from.capacity;
+  to.align = from.align;
+  to.type_tag = from.tag;
+  return to;
+}
+
+/// A byte queue's handle, and what of its ends is out. Each end is one thread's, so each flag has a line of its own.
+struct byte_queue_ends {
+  shm_byte_queue* handle = nullptr;
+  alignas(64) bool reserved = false;
+  alignas(64) bool held = false;
+  byte_queue_ends() = default;
+  byte_queue_ends(const byte_queue_ends&) = delete;
+  byte_queue_ends& operator=(const byte_queue_ends&) = delete;
+  ~byte_queue_ends() {
+    if (handle != nullptr) shm_byte_queue_close(handle);
+  }
+};
+
+}  // namespace detail
+
+/// A message where it lies, with its sender's tag. A peer that keeps to the rules leaves it alone.
+class byte_view {
+ public:
+  byte_view() = default;
+  explicit byte_view(const shm_message& message) noexcept : message_(message) {}
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data(), size()}; }
+  [[nodiscard]] std::string_view text() const noexcept { return {static_cast<const char*>(message_.data), size()}; }
+  [[nodiscard]] const std::byte* data() const noexcept { return static_cast<const std::byte*>(message_.data); }
+  [[nodiscard]] std::size_t size() const noexcept { return static_cast<std::size_t>(message_.length); }
+  [[nodiscard]] bool empty() const noexcept { return size() == 0; }
+  [[nodiscard]] std::uint64_t tag() const noexcept { return message_.tag; }
+  /// When it was sent, by CLOCK_MONOTONIC (std::chrono::steady_clock); 0 where the queue has no times.
+  [[nodiscard]] std::chrono::nanoseconds time() const noexcept {
+    return std::chrono::nanoseconds(static_cast<std::int64_t>(message_.time_ns));
+  }
+  /// The message as a T, in place. Throws `status::invalid` if it has another size, or lies where no T can.
+  template <element T>
+  [[nodiscard]] const T& as() const {
+    if (size() != sizeof(T) || reinterpret_cast<std::uintptr_t>(message_.data) % alignof(T) != 0) {
+      throw error(status::invalid, "a message of " + std::to_string(size()) + " bytes is not a type of " +
+                                       std::to_string(sizeof(T)) + " bytes aligned to " + std::to_string(alignof(T)));
+    }
+    return *static_cast<const T*>(message_.data);
+  }
+
+ private:
+  shm_message message_{};
+};
+
+/// A message that was received. release() or the destructor gives it back; the next can be received only then.
+class byte_message : public byte_view {
+ public:
+  byte_message(detail::byte_queue_ends* ends, const shm_message& message) noexcept : byte_view(message), ends_(ends) {
+    ends->held = true;
+  }
+  byte_message(byte_message&& other) noexcept
+      : byte_view(std::exchange(static_cast<byte_view&>(other), {})), ends_(std::exchange(other.ends_, nullptr)) {}
+  byte_message& operator=(byte_message&& other) noexcept {
+    byte_message taken(std::move(other));  // what we held is given back with it, now
+    std::swap(ends_, taken.ends_);
+    std::swap(static_cast<byte_view&>(*this), static_cast<byte_view&>(taken));
+    return *this;
+  }
+  ~byte_message() { give_back(); }
+  void release() noexcept { give_back(); }
+
+ private:
+  void give_back() noexcept {
+    if (ends_ == nullptr) return;
+    ends_->held = false;
+    shm_byte_queue_release(std::exchange(ends_, nullptr)->handle);
+    static_cast<byte_view&>(*this) = {};
+  }
+  detail::byte_queue_ends* ends_;
+};
+
+/// The messages that are there, as an input range; all are given back at once by the destructor.
+class byte_messages {
+ public:
+  class iterator {
+   public:
+    using iterator_concept = std::input_iterator_tag;
+    using value_type = byte_view;
+    using difference_type = std::ptrdiff_t;
+    iterator() = default;
+    explicit iterator(shm_byte_queue* queue) : queue_(queue) { ++*this; }
+    [[nodiscard]] const byte_view& operator*() const noexcept { return view_; }
+    [[nodiscard]] const byte_view* operator->() const noexcept { return &view_; }
+    iterator& operator++() {
+      shm_message next{};
+      end_ = detail::check(shm_byte_queue_receive(queue_, &next)) != status::ok;
+      view_ = byte_view(next);
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    friend bool operator==(const iterator& i, std::default_sentinel_t) noexcept { return i.end_; }
+
+   private:
+    shm_byte_queue* queue_ = nullptr;
+    byte_view view_{};
+    bool end_ = true;
+  };
+  explicit byte_messages(detail::byte_queue_ends* ends) noexcept : ends_(ends) { ends->held = true; }
+  byte_messages(byte_messages&& other) noexcept : ends_(std::exchange(other.ends_, nullptr)) {}
+  byte_messages& operator=(byte_messages&&) = delete;
+  ~byte_messages() {
+    if (ends_ == nullptr) return;
+    ends_->held = false;
+    shm_byte_queue_release(ends_->handle);  // refused if nothing was received
+  }
+  /// Goes on behind the last one received.
+  [[nodiscard]] iterator begin() { return ends_ != nullptr ? iterator(ends_->handle) : iterator(); }
+  [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
+
+ private:
+  detail::byte_queue_ends* ends_;
+};
+
+/// Room reserved in a byte queue: fill it, then commit(). The destructor gives up what was not committed.
+class byte_reservation {
+ public:
+  byte_reservation(detail::byte_queue_ends* ends, std::span<std::byte> room) noexcept : ends_(ends), room_(room) {
+    ends->reserved = true;
+  }
+  byte_reservation(byte_reservation&& other) noexcept
+      : ends_(std::exchange(other.ends_, nullptr)), room_(std::exchange(other.room_, {})) {}
+  byte_reservation& operator=(byte_reservation&& other) noexcept {
+    byte_reservation taken(std::move(other));  // what we had is given up with it, now
+    std::swap(ends_, taken.ends_);
+    std::swap(room_, taken.room_);
+    return *this;
+  }
+  ~byte_reservation() { abort(); }
+  [[nodiscard]] std::span<std::byte> bytes() const noexcept { return room_; }
+  [[nodiscard]] std::byte* data() const noexcept { return room_.data(); }
+  [[nodiscard]] std::size_t size() const noexcept { return room_.size(); }
+  /// Publishes the first `size` bytes, as a message with this tag; a stream has no tags. Throws `status::invalid`, and
+  /// the room stays reserved, if fewer were.
+  void commit(std::size_t size, std::uint64_t tag = 0) {
+    detail::check(shm_byte_queue_commit(ends_ != nullptr ? ends_->handle : nullptr, size, tag));
+    forget();
+  }
+  /// Publishes all of it.
+  void commit() { commit(size()); }
+  void abort() noexcept {
+    if (ends_ == nullptr) return;
+    shm_byte_queue_abort(ends_->handle);
+    forget();
+  }
+
+ private:
+  void forget() noexcept {
+    std::exchange(ends_, nullptr)->reserved = false;
+    room_ = {};
+  }
+  detail::byte_queue_ends* ends_;
+  std::span<std::byte> room_;
+};
+
+/// A queue of bytes in a segment, from one producer to one consumer: messages of any length, or a stream without
+/// borders. What is reserved, shown or received lies in one piece, always, up to the whole capacity.
+///
+///     if (auto room = queue.reserve(64)) room->commit(fill(room->bytes()), tag);
+///     while (auto message = queue.receive()) use(message->bytes());
+///     for (const auto& message : queue.receive_all()) use(message.as<order>());
+///
+/// The first object that sends is the producer, the first that receives the consumer, until it is gone or its process
+/// died; others get `status::busy`. So does, at each end, who goes on while a reservation or a message is still held.
+class byte_queue {
+ public:
+  using reservation = byte_reservation;
+  using message = byte_message;
+
+  byte_queue() = default;
+
+  /// Creates the byte queue, or attaches to the one of that name if it is the same in manner and capacity.
+  [[nodiscard]] static byte_queue create(const segment& in, std::string_view name, const byte_queue_options& options) {
+    const auto native = detail::native(options);
+    return make(shm_byte_queue_create, in, name, &native);
+  }
+  /// Attaches to a byte queue that exists, as it is.
+  [[nodiscard]] static byte_queue open(const segment& in, std::string_view name) {
+    return make(shm_byte_queue_open, in, name, nullptr);
+  }
+  /// Attaches to a byte queue that must be what is expected.
+  [[nodiscard]] static byte_queue open(const segment& in, std::string_view name, const byte_queue_options& expected) {
+    const auto native = detail::native(expected);
+    return make(shm_byte_queue_open, in, name, &native);
+  }
+
+  // Sending. All throw `status::invalid` for what never fits.
+
+  /// False if there is no room, or after the end.
+  [[nodiscard]] bool send(std::span<const std::byte> message, std::uint64_t tag = 0) {
+    return ok(shm_byte_queue_send(producer(), message.data(), message.size(), tag));
+  }
+  [[nodiscard]] bool send(std::string_view text, std::uint64_t tag = 0) {
+    return ok(shm_byte_queue_send(producer(), text.data(), text.size(), tag));
+  }
+  /// Waits for room; false if none came in time, or after the end.
+  [[nodiscard]] bool send_for(std::span<const std::byte> message, std::uint64_t tag, timeout limit) {
+    return ok(shm_byte_queue_send_wait(producer(), message.data(), message.size(), tag, limit.nanoseconds()));
+  }
+  [[nodiscard]] bool send_for(std::string_view text, std::uint64_t tag, timeout limit) {
+    return ok(shm_byte_queue_send_wait(producer(), text.data(), text.size(), tag, limit.nanoseconds()));
+  }
+  /// Room for a message of up to `size` bytes, or for so many of a stream; nothing if there is none, or after the end.
+  [[nodiscard]] std::optional<reservation> reserve(std::size_t size) { return room(shm_byte_queue_reserve, size); }
+  [[nodiscard]] std::optional<reservation> reserve_for(std::size_t size, timeout limit) {
+    return room(shm_byte_queue_reserve_wait, size, limit.nanoseconds());
+  }
+  /// Constructs a message in its place, T(args...) or T{args...}. False if there is no room, or after the end. If T's
+  /// constructor throws, there is no message. Throws `status::invalid` if messages are aligned to less than a T.
+  template <element T, class... Args>
+  [[nodiscard]] bool emplace(Args&&... args) {
+    return emplace_tagged<T>(0, std::forward<Args>(args)...);
+  }
+  template <element T, class... Args>
+  [[nodiscard]] bool emplace_tagged(std::uint64_t tag, Args&&... args) {
+    if (handle() != nullptr && alignof(T) > align_) {
+      throw error(status::invalid, "byte queue '" + name_ + "' aligns messages to " + std::to_string(align_) +
+                                       ", not to " + std::to_string(alignof(T)));
+    }
+    auto reserved = reserve(sizeof(T));
+    if (!reserved) return false;
+    detail::construct<T>(reserved->data(), std::forward<Args>(args)...);
+    reserved->commit(sizeof(T), tag);
+    return true;
+  }
+  /// Says that nothing more will come. Only the producer can.
+  void end() { detail::check(shm_byte_queue_end(producer())); }
+
+  // Receiving. Nothing also after the end, once there is nothing left: ended() tells.
+
+  [[nodiscard]] std::optional<message> receive() { return next(shm_byte_queue_receive); }
+  [[nodiscard]] std::optional<message> receive_for(timeout limit) {
+    return next(shm_byte_queue_receive_wait, limit.nanoseconds());
+  }
+  /// All messages that are there: `for (const auto& message : queue.receive_all())`.
+  [[nodiscard]] byte_messages receive_all() {
+    (void)consumer();
+    if (ends_ == nullptr) throw error(status::invalid, "this byte queue is empty");
+    return byte_messages(ends_.get());
+  }
+  struct copied {
+    std::size_t size;
+    std::uint64_t tag;
+  };
+  /// Copies the next message to the beginning of `buffer`. Throws `status::invalid`, and the message stays, if it is
+  /// too long for that.
+  [[nodiscard]] std::optional<copied> receive_into(std::span<std::byte> buffer) {
+    std::uint64_t size = 0, tag = 0;
+    if (!ok(shm_byte_queue_receive_into(consumer(), buffer.data(), buffer.size(), &size, &tag))) return {};
+    return copied{static_cast<std::size_t>(size), tag};
+  }
+
+  // Receiving from a stream.
+
+  /// All bytes there are, in one piece, if there are `least` (1 or more) at least.
+  [[nodiscard]] std::optional<std::span<const std::byte>> peek(std::size_t least = 1) {
+    return show(shm_byte_queue_peek, least);
+  }
+  [[nodiscard]] std::optional<std::span<const std::byte>> peek_for(std::size_t least, timeout limit) {
+    return show(shm_byte_queue_peek_wait, least, limit.nanoseconds());
+  }
+  /// Gives the next so many bytes back. Throws `status::invalid` if fewer were shown.
+  void consume(std::size_t size) { detail::check(shm_byte_queue_consume(consumer(), size)); }
+
+  // As a whole. Others may be at work: but for capacity() and longest(), history at once.
+
+  [[nodiscard]] std::uint64_t capacity() const noexcept { return capacity_; }  ///< bytes, message headers included
+  [[nodiscard]] std::uint64_t longest() const noexcept { return longest_; }    ///< bytes of the longest message
+  /// Bytes that wait, message headers included.
+  [[nodiscard]] std::uint64_t used() const {
+    std::uint64_t used = 0;
+    detail::check(shm_byte_queue_available(handle(), &used, nullptr));
+    return used;
+  }
+  /// The longest message, or stretch, for which there is room.
+  [[nodiscard]] std::uint64_t available() const {
+    std::uint64_t room = 0;
+    detail::check(shm_byte_queue_available(handle(), nullptr, &room));
+    return room;
+  }
+  [[nodiscard]] bool empty() const { return used() == 0; }
+  [[nodiscard]] bool ended() const { return stats().ended != 0; }  ///< nothing comes after what there is
+  [[nodiscard]] byte_queue_stats stats() const {
+    byte_queue_stats stats{};
+    detail::check(shm_byte_queue_get_stats(handle(), &stats));
+    return stats;
+  }
+  /// How long this handle's waiting calls spin before they sleep.
+  void set_spin(timeout time) { detail::check(shm_byte_queue_set_spin(handle(), time.nanoseconds())); }
+  /// All of its bytes, as docs/FORMAT.md has them; other processes may write to them at any time.
+  [[nodiscard]] std::span<std::byte> bytes() { return detail::bytes_of(shm_byte_queue_span, handle()); }
+  [[nodiscard]] std::span<const std::byte> bytes() const { return detail::bytes_of(shm_byte_queue_span, handle()); }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] shm_byte_queue* native() const noexcept { return handle(); }
+  [[nodiscard]] explicit operator bool() const noexcept { return ends_ != nullptr; }
+
+ private:
+  static byte_queue make(auto function, const segment& in, std::string_view name,
+                         const shm_byte_queue_options* options) {
+    byte_queue made;
+    made.name_ = detail::c_name(name);
+    auto ends = std::make_unique<detail::byte_queue_ends>();
+    detail::check(function(in.native(), made.name_.c_str(), options, &ends->handle));
+    made.ends_ = std::move(ends);
+    const auto stats = made.stats();
+    made.capacity_ = stats.capacity;
+    made.longest_ = stats.longest;
+    made.align_ = stats.align;
+    return made;
+  }
+  static bool ok(shm_status returned) { return detail::check(returned) == status::ok; }
+  shm_byte_queue* handle() const noexcept { return ends_ != nullptr ? ends_->handle : nullptr; }
+  /// What is out is *the* next place, so nothing else of its end may run.
+  shm_byte_queue* producer() const {
+    if (ends_ != nullptr && ends_->reserved) throw error(status::busy, "a reservation" + still_held());
+    return handle();
+  }
+  shm_byte_queue* consumer() const {
+    if (ends_ != nullptr && ends_->held) throw error(status::busy, "a message" + still_held());
+    return handle();
+  }
+  std::string still_held() const { return " of byte queue '" + name_ + "' is still held"; }
+  std::optional<reservation> room(auto function, std::size_t size, auto... limit) {
+    void* data = nullptr;
+    if (!ok(function(producer(), size, limit..., &data))) return {};
+    return std::optional<reservation>(std::in_place, ends_.get(), std::span(static_cast<std::byte*>(data), size));
+  }
+  std::optional<message> next(auto function, auto... limit) {
+    shm_message received{};
+    if (!ok(function(consumer(), limit..., &received))) return {};
+    return std::optional<message>(std::in_place, ends_.get(), received);
+  }
+  std::optional<std::span<const std::byte>> show(auto function, std::size_t least, auto... limit) {
+    const void* data = nullptr;
+    std::uint64_t there = 0;
+    if (!ok(function(consumer(), least, limit..., &data, &there))) return {};
+    return std::span(static_cast<const std::byte*>(data), static_cast<std::size_t>(there));
+  }
+
+  std::unique_ptr<detail::byte_queue_ends> ends_;
+  std::string name_;
+  std::uint64_t capacity_ = 0;
+  std::uint64_t longest_ = 0;
+  std::uint32_t align_ = 0;
+};
+
+/// Bytes such a byte queue takes in a segment; see segment_size().
+[[nodiscard]] inline std::uint64_t byte_queue_size(const byte_queue_options& options) {
+  std::uint64_t bytes = 0;
+  const auto native = detail::native(options);
+  detail::check(shm_byte_queue_size(&native, &bytes));
 }  // namespace shmds
 
 #endif

@@ -3,7 +3,7 @@
 //! The segment calls this while it buries a participant; it is the only call that goes upward in the house.
 
 use crate::segment::{Entry, Kind, Region};
-use crate::{array, pool, queue, ring};
+use crate::{array, byte_queue, pool, queue, ring};
 
 /// Whether `dead` left a structure in the middle of a change. Asked before it is reclaimed.
 pub(crate) fn is_unfinished(entry: &Entry, section: Region, dead: u32) -> bool {
@@ -22,6 +22,7 @@ pub(crate) fn reclaim(entry: &Entry, section: Region, dead: u32) -> bool {
     match entry.kind {
         Kind::Span | Kind::Atomic => true,
         Kind::Array => array::reclaim(entry, section, dead),
+        Kind::ByteQueue => byte_queue::reclaim(entry, section, dead),
         Kind::Pool => pool::reclaim(entry, section, dead),
         Kind::Queue => queue::reclaim(entry, section, dead),
         Kind::Ring => ring::reclaim(entry, section, dead),

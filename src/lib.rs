@@ -1,7 +1,7 @@
 //! Shared-memory data structures for processes that talk to each other in nanoseconds and survive each other's deaths.
 //!
-//! A [`Segment`] is a piece of memory that several processes map. In it lie named structures: [`Queue`], [`Array`],
-//! [`Atomic`], [`Pool`], [`Ring`] and [`Span`]. Everything can be used from Rust, from C (`shmds.h`) and from C++ (`shmds.hpp`) at the same time.
+//! A [`Segment`] is a piece of memory that several processes map. In it lie named structures: [`Queue`], [`ByteQueue`],
+//! [`Array`], [`Atomic`], [`Pool`], [`Ring`] and [`Span`]. Everything can be used from Rust, from C (`shmds.h`) and from C++ (`shmds.hpp`) at the same time.
 //!
 //! ```
 //! # fn main() -> shmds::Result<()> {
@@ -33,7 +33,7 @@
 //! |---|---|---|
 //! | `ffi` | the C ABI: translation, one file per structure, no logic | everything below |
 //! | `queue` | the bounded FIFO | segment, shared, os, sync |
-//! | `array`, `atomic`, `pool`, `ring`, `span` | the other structures | segment, shared, os, sync |
+//! | `array`, `atomic`, `byte_queue`, `pool`, `ring`, `span` | the other structures | segment, shared, os, sync |
 //! | `kinds` | which structure buries its dead how; the only call upward, from segment | structures |
 //! | `speculo` | areas of immutable chunks, beside segments | shared, os, sync |
 //! | `segment` | create, attach, the table of names, participants and their deaths | shared, os, sync |
@@ -49,6 +49,7 @@
 mod array;
 #[cfg(not(loom))]
 mod atomic;
+mod byte_queue;
 mod error;
 mod os;
 mod pool;
@@ -78,6 +79,8 @@ pub use array::Array;
 #[cfg(not(loom))]
 pub use atomic::{Atomic, AtomicValue, Scalar};
 #[cfg(not(loom))]
+pub use byte_queue::{ByteQueue, ByteQueueOptions, ByteQueueStats, Message, Messages, Reservation};
+#[cfg(not(loom))]
 pub use pool::{Pool, PoolStats};
 #[cfg(not(loom))]
 pub use queue::{Claim, Peek, Queue, QueueOptions, QueueStats};
@@ -89,6 +92,10 @@ pub use segment::{
 };
 #[cfg(not(loom))]
 pub use span::Span;
+
+#[cfg(all(kill_points, not(loom)))]
+#[doc(hidden)]
+pub use sync::kill_points;
 
 /// The README's Rust program, as a test.
 #[cfg(doctest)]

@@ -4,10 +4,19 @@
 //! explores every interleaving the C11 memory model allows; loom's atomics have another size, so layouts are computed
 //! from `size_of`, and the assertions that pin the real bytes are `cfg(not(loom))`.
 //!
+//! Under `--cfg kill_points` they are wrappers that can end the process after any store ([`kill_points`]).
+//!
 //! [`private`] holds words that never leave this process (handle state, locks between threads); they are always real.
 
+#[cfg(all(kill_points, not(loom)))]
+pub mod kill_points;
+
+#[cfg(not(any(loom, kill_points)))]
+pub(crate) use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 #[cfg(not(loom))]
-pub(crate) use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+pub(crate) use core::sync::atomic::{Ordering, fence};
+#[cfg(all(kill_points, not(loom)))]
+pub(crate) use kill_points::{AtomicU8, AtomicU32, AtomicU64};
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
@@ -25,6 +34,13 @@ pub(crate) fn light_fence() {
     // loom cannot run code on another thread's processor, so the model has a full fence on both sides.
     #[cfg(all(loom, not(seeded_bug)))]
     fence(Ordering::SeqCst);
+}
+
+/// Called after each change of shared memory that is not a store to an atomic from here.
+#[inline(always)]
+pub(crate) fn stored() {
+    #[cfg(all(kill_points, not(loom)))]
+    kill_points::stored();
 }
 
 /// How payload is published. Relaxed in the model checker's must-fail twin: a check that cannot fail proves nothing.

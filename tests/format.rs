@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
 use shmds::{
-    Array, Atomic, AtomicValue, Error, Pool, Queue, QueueOptions, Ring, RingOptions, Segment, SegmentOptions, Span,
-    Status, TableShape,
+    Array, Atomic, AtomicValue, ByteQueue, ByteQueueOptions, Error, Pool, Queue, QueueOptions, Ring, RingOptions,
+    Segment, SegmentOptions, Span, Status, TableShape,
 };
 
 struct Bytes(Vec<u8>);
@@ -333,3 +333,56 @@ fn rings_are_what_the_format_says() {
 #[derive(Clone, Copy, bytemuck::AnyBitPattern)]
 #[repr(C, align(512))]
 struct Line([u64; 64]);
+
+#[test]
+fn byte_queue_positions_and_frames_are_what_the_format_says() {
+    let (name, segment) = segment("bytes");
+    let options = ByteQueueOptions::new(5000).align(32).times().type_tag(7);
+    let queue = ByteQueue::create(&segment, "b", &options).unwrap();
+    // A page of control words, then the longest message and its header, rounded up to pages.
+    let buffer = DATA + 4096;
+    let bytes = Bytes::of(&name);
+    assert_eq!(described(&bytes), [7, 4096 + 8192, 1, 8192, 32, 3]);
+    assert_eq!(bytes.wide(ENTRIES + 48), 7);
+    assert!(bytes.0[DATA..buffer + 8192].iter().all(|byte| *byte == 0), "a zeroed section is an empty queue");
+
+    assert!(queue.send(&[0xa5; 33], 0x0102_0304_0506_0708).unwrap());
+    assert!(queue.send(b"", 9).unwrap());
+    drop(queue.receive().unwrap().unwrap());
+    assert!(!queue.send(&[1; 8160], 0).unwrap());
+    let bytes = Bytes::of(&name);
+    // A header of 24 bytes, and 33, both rounded up to 32; then an empty message.
+    assert_eq!((bytes.wide(DATA + 128), bytes.wide(DATA + 136), bytes.wide(DATA + 144)), (128, 2, 1), "tail");
+    assert_eq!([0, 8, 16, 24].map(|at| bytes.wide(DATA + 256 + at)), [96, 1, 0, 128], "head, messages, empty, high");
+    assert_eq!(
+        (bytes.narrow(buffer), bytes.narrow(buffer + 4), bytes.wide(buffer + 8)),
+        (33, 0, 0x0102_0304_0506_0708)
+    );
+    assert!(bytes.wide(buffer + 16) > 0 && bytes.wide(buffer + 16) < bytes.wide(buffer + 96 + 16), "times");
+    assert_eq!(&bytes.0[buffer + 32..buffer + 65], &[0xa5; 33]);
+    assert_eq!((bytes.narrow(buffer + 96), bytes.wide(buffer + 104)), (0, 9));
+    let (producer, consumer) = (bytes.wide(DATA + 24), bytes.wide(DATA + 32));
+    assert!(producer == consumer && producer & 0xffff == 1 && producer >> 16 > 0, "one handle has both ends");
+    assert_eq!(bytes.narrow(DATA + 16), 0);
+    queue.end().unwrap();
+    drop(queue);
+    let bytes = Bytes::of(&name);
+    assert_eq!((bytes.narrow(DATA + 16), bytes.wide(DATA + 24), bytes.wide(DATA + 32)), (1, 0, 0));
+}
+
+#[test]
+fn a_stream_is_its_bytes_around_the_end_as_the_format_says() {
+    let (name, segment) = segment("stream");
+    let queue = ByteQueue::create(&segment, "b", &ByteQueueOptions::stream(4096)).unwrap();
+    assert_eq!(described(&Bytes::of(&name)), [7, 4096 + 4096, 1, 4096, 1, 0]);
+    for (length, byte) in [(4000, 1), (200, 2)] {
+        let mut room = queue.reserve(length).unwrap().unwrap();
+        room.write(0, &vec![byte; length]).unwrap();
+        room.commit(length, 0).unwrap();
+        assert_eq!(queue.consume(length, |_, there| there).unwrap(), Some(length));
+    }
+    let (bytes, buffer) = (Bytes::of(&name), DATA + 4096);
+    assert_eq!((bytes.wide(DATA + 128), bytes.wide(DATA + 256)), (4200, 4200), "positions never wrap");
+    let expected: Vec<u8> = (0..4096).map(|at| if (104..4000).contains(&at) { 1 } else { 2 }).collect();
+    assert_eq!(&bytes.0[buffer..buffer + 4096], &expected[..]);
+}

@@ -102,6 +102,25 @@ fn what_is_no_segment_or_no_file_is_refused_and_left_alone() {
     refused(Segment::open_file(&path, &plain()), Status::Corrupt, &["0x0909090909090909"]);
 }
 
+#[test]
+fn a_copy_of_a_segment_in_shared_memory_is_no_corpse_to_be_removed() {
+    let (name, directory) = (Name::new(), TempDir::new());
+    let path = directory.path("dump");
+    let segment = fresh(&name);
+    let array = Array::<u64>::create(&segment, "a", 4).unwrap();
+    array.set(1, 5).unwrap();
+    fs::copy(name.path(), &path).unwrap();
+    drop((segment, array));
+
+    refused(Segment::create_file(&path, &sized().exclusive()), Status::Exists, &["dump"]);
+    for options in [plain().read_only(), plain(), plain()] {
+        let segment = Segment::open_file(&path, &options).unwrap();
+        assert!(segment.stats().unwrap().persistent);
+        assert_eq!(Array::<u64>::open(&segment, "a").unwrap().get(1).unwrap(), 5);
+    }
+    assert!(path.exists());
+}
+
 /// `as_other PATH`: may read the file and no more.
 #[test]
 #[ignore = "not a test: a process that tests start"]

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-use shmds::{Array, Atomic, Kind, Pool, Queue, QueueOptions, Segment, SegmentOptions, Span, Status};
+use shmds::{Array, Atomic, Kind, Pool, Queue, QueueOptions, Ring, RingOptions, Segment, SegmentOptions, Span, Status};
 use support::*;
 
 const LEN: u64 = 4096;
@@ -18,6 +18,10 @@ fn plain() -> SegmentOptions {
 
 fn options() -> QueueOptions {
     QueueOptions::new(8)
+}
+
+fn overwriting() -> RingOptions {
+    RingOptions::new(8).overwrite()
 }
 
 /// Names and kinds, in the order of the names.
@@ -105,6 +109,7 @@ fn holder() {
     let spsc = Queue::<u64>::open(&segment, "spsc").unwrap();
     let pool = Pool::<u64>::open(&segment, "pool").unwrap();
     let array = Array::<u64>::open(&segment, "array").unwrap();
+    let ring = Ring::<u64>::open(&segment, "ring").unwrap();
     let _atomic = Atomic::<u64>::open(&segment, "atomic").unwrap();
     let wait = || -> ! {
         println!("\nholding");
@@ -140,9 +145,28 @@ fn holder() {
             let handle = pool.acquire().unwrap().unwrap();
             pool.release(handle).unwrap();
             array.write(|array| array.fill(4)).unwrap();
+            assert!(ring.push(&1).unwrap() && ring.pop().unwrap().is_some());
             wait();
         }
+        "announced" => {
+            let elements = half_there();
+            println!("\nholding");
+            // The ring is full, so that old elements are announced to go; the second new one kills us.
+            ring.push_bulk(&elements[1..3]).unwrap();
+        }
         other => panic!("{other}"),
+    }
+}
+
+/// Four words, of which only the first two may be read.
+fn half_there() -> &'static [u64] {
+    let (page, none) = (4096, libc::PROT_NONE);
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: two new pages, of which the first can be used; whoever looks at the second is to die.
+    unsafe {
+        let base = libc::mmap(std::ptr::null_mut(), 2 * page, none, flags, -1, 0);
+        assert_eq!(libc::mprotect(base, page, libc::PROT_READ), 0);
+        std::slice::from_raw_parts(base.byte_add(page).cast::<u64>().sub(2), 4)
     }
 }
 
@@ -154,6 +178,7 @@ fn every_kind_of_unfinished_change_is_marked_and_finished_ones_are_not() {
     Queue::<u64>::create(&segment, "spsc", &options().spsc()).unwrap();
     let pool = Pool::<u64>::create(&segment, "pool", 4).unwrap();
     Array::<u64>::create(&segment, "array", 4).unwrap();
+    let ring = Ring::<u64>::create(&segment, "ring", &overwriting()).unwrap();
     Atomic::<u64>::create(&segment, "atomic", 0).unwrap();
     for (what, expected) in [
         ("nothing", vec![]),
@@ -163,6 +188,7 @@ fn every_kind_of_unfinished_change_is_marked_and_finished_ones_are_not() {
         ("spsc-claim", vec![]), // not published, so it was never there
         ("object", vec!["pool"]),
         ("writing", vec!["array"]),
+        ("announced", vec!["ring"]),
     ] {
         while queue.len() < 2 {
             assert!(queue.enqueue(&1).unwrap());
@@ -172,11 +198,17 @@ fn every_kind_of_unfinished_change_is_marked_and_finished_ones_are_not() {
         while spsc.dequeue().unwrap().is_some() {}
         assert!(spsc.enqueue(&1).unwrap());
         drop(spsc);
+        Ring::<u64>::open(&segment, "ring").unwrap().push_bulk(&[5; 8]).unwrap();
         let mine = pool.acquire().unwrap().unwrap();
         let mut holder = Peer::role("holder", &format!("{name} {what}"));
         holder.line("holding");
         assert_eq!(names(&segment), [""; 0]);
-        holder.kill();
+        if what == "announced" {
+            eventually("dead by its own hand", || segment.count() == 1);
+            drop(holder);
+        } else {
+            holder.kill();
+        }
         assert_eq!(
             (segment.reap().unwrap(), names(&segment)),
             (1, expected.iter().map(|n| n.to_string()).collect()),
@@ -187,6 +219,10 @@ fn every_kind_of_unfinished_change_is_marked_and_finished_ones_are_not() {
         assert_eq!(names(&segment), [""; 0]);
         pool.release(mine).unwrap();
     }
+    // Two were announced to go, and none came: the last of the test.
+    let (mut last, stats) = ([0; 8], ring.stats().unwrap());
+    assert_eq!((stats.written, stats.writer, ring.last(&mut last).unwrap()), (8 * 8 + 1, 0, 6));
+    assert_eq!(last[..6], [5; 6]);
 }
 
 #[test]
@@ -197,6 +233,7 @@ fn a_structure_that_takes_the_place_of_a_marked_one_is_not_marked() {
     Queue::<u64>::create(&segment, "spsc", &options().spsc()).unwrap();
     Pool::<u64>::create(&segment, "pool", 4).unwrap();
     Array::<u64>::create(&segment, "array", 4).unwrap();
+    Ring::<u64>::create(&segment, "ring", &overwriting()).unwrap();
     Atomic::<u64>::create(&segment, "atomic", 0).unwrap();
     let mut holder = Peer::role("holder", &format!("{name} claim"));
     holder.line("holding");

@@ -119,15 +119,98 @@ fn any_segment_can_be_passed_by_descriptor() {
     let named = fresh(&name);
     let other = Segment::open_fd(named.fd().unwrap(), &plain()).unwrap();
     assert_eq!((other.name(), other.count()), (&*name, 2));
-    drop((named, other));
-    // Who knows no name can remove none; who looks next does.
-    refused(Segment::open(&name, &plain()), Status::NotFound, &[&name]);
+    drop(named);
+    assert!(name.exists(), "somebody living is attached");
+    let reader = Segment::open_fd(other.fd().unwrap(), &plain().read_only()).unwrap();
+    drop(other);
+    assert!(name.exists());
+    drop(reader);
+    assert!(!name.exists(), "gone with the last, however it came to be attached");
+
+    let removed = fresh(&name);
+    let other = Segment::open_fd(removed.fd().unwrap(), &plain()).unwrap();
+    Segment::unlink(&name).unwrap();
+    assert!(other.stats().unwrap().orphaned);
+    let next = fresh(&name);
+    drop((removed, other));
+    assert!(name.exists() && !next.stats().unwrap().orphaned, "the name is another's now");
+    // Nor is a label a name.
+    drop(Segment::create_memfd(&name, &sized()).unwrap());
+    assert!(name.exists());
+    drop(next);
 
     let path = directory.path("file");
     let file = Segment::create_file(&path, &sized()).unwrap();
     let other = Segment::open_fd(file.fd().unwrap(), &plain()).unwrap();
     assert_eq!((other.name(), other.count()), (path.to_str().unwrap(), 2));
     other.sync().unwrap();
+}
+
+#[test]
+fn reserved_huge_pages_of_another_user_need_trust() {
+    need_root();
+    let flags = libc::MFD_ALLOW_SEALING | libc::MFD_HUGETLB | libc::MFD_HUGE_2MB;
+    // SAFETY: a NUL-terminated string.
+    let number = unsafe { libc::memfd_create(c"punched".as_ptr(), flags) };
+    if number == -1 {
+        say("skipped: this kernel has no huge pages to reserve");
+        return;
+    }
+    // SAFETY: just made, and nobody else's.
+    let file = unsafe { File::from_raw_fd(number) };
+    file.set_len(2 << 20).unwrap();
+    std::os::unix::fs::fchown(&file, Some(65534), None).unwrap();
+    // SAFETY: a valid descriptor.
+    let sealed = unsafe { libc::fcntl(number, libc::F_ADD_SEALS, libc::F_SEAL_SHRINK | libc::F_SEAL_GROW) };
+    assert_eq!(sealed, 0);
+    refused(Segment::open_fd(&file, &plain()), Status::Permission, &["punched", "65534", "SHM_ANY_OWNER"]);
+    let trusted = Segment::open_fd(&file, &plain().any_owner()).unwrap_err();
+    assert_ne!(trusted.status(), Status::Permission, "{trusted}");
+}
+
+/// `hasty`: attaches again and again to what is cut short and sealed at that very moment.
+#[test]
+#[ignore = "not a test: a process that tests start"]
+fn hasty() {
+    if role_words().is_none() {
+        return;
+    }
+    let mut image = [0; 4096];
+    let model = File::from(nameless().fd().unwrap());
+    std::os::unix::fs::FileExt::read_exact_at(&model, &mut image, 0).unwrap();
+    let go = std::sync::Barrier::new(2);
+    let attempts = 10_000_u32;
+    let files = std::sync::Mutex::new(None::<File>);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for attempt in 0..attempts {
+                go.wait();
+                let file = files.lock().unwrap().as_ref().unwrap().try_clone().unwrap();
+                go.wait();
+                (0..attempt % 400).for_each(|_| std::hint::spin_loop());
+                file.set_len(4096).unwrap();
+                let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
+                // SAFETY: a valid descriptor.
+                unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) };
+                go.wait();
+            }
+        });
+        for _ in 0..attempts {
+            let file = memfd(0);
+            file.set_len(4 << 20).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &image, 0).unwrap();
+            *files.lock().unwrap() = Some(file.try_clone().unwrap());
+            go.wait();
+            go.wait();
+            assert!(Segment::open_fd(&file, &plain()).is_err());
+            go.wait();
+        }
+    });
+}
+
+#[test]
+fn a_length_is_looked_at_after_its_seals() {
+    Peer::role("hasty", "-").finish();
 }
 
 /// `heir DESCRIPTOR`: got it by inheritance.

@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::HashMap;
 
-use shmds::{MemoryOption, Segment, SegmentOptions, Span};
+use shmds::{MemoryOption, Segment, SegmentOptions, Span, Status};
 use support::*;
 
 const SIZE: u64 = 8 << 20;
@@ -111,6 +111,36 @@ fn huge_pages_are_there_or_told_to_be_missing() {
     let base = Span::create(&second, "probe", 4096, 8, false).unwrap().as_ptr().addr().get() as u64
         - second.find("probe").unwrap().unwrap().offset;
     assert_eq!(base % (2 << 20), 0);
+}
+
+/// `at_the_limits NAME`: may have files of 4 MiB, and address space that is almost all taken.
+#[test]
+#[ignore = "not a test: a process that tests start"]
+fn at_the_limits() {
+    let Some(words) = role_words() else { return };
+    let limit = |resource, bytes| {
+        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: a live structure.
+        assert_eq!(unsafe { libc::setrlimit(resource, &limit) }, 0);
+    };
+    limit(libc::RLIMIT_FSIZE, 4 << 20);
+    let named = Segment::create(&words[0], &options());
+    refused(named, Status::NoSpace, &[&words[0], "8388608", "File too large"]);
+    refused(Segment::create_memfd("limited", &options()), Status::NoSpace, &["limited", "8388608", "File too large"]);
+    limit(libc::RLIMIT_FSIZE, libc::RLIM_INFINITY);
+
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();
+    // Room for the segment, and not for a reservation of whole huge pages around it.
+    limit(libc::RLIMIT_AS, pages * 4096 + SIZE + (1 << 20));
+    let segment = Segment::create(&words[0], &options().huge_pages()).unwrap();
+    segment.unavailable().iter().for_each(|one| assert_eq!(one.option, MemoryOption::HugePages));
+    refused(Segment::open(&words[0], &SegmentOptions::new()), Status::Limit, &["cannot map", &words[0], "8388608"]);
+}
+
+#[test]
+fn limits_of_the_process_are_errors_or_told() {
+    Peer::role("at_the_limits", &Name::new()).finish();
 }
 
 #[test]

@@ -40,6 +40,22 @@ fn tenant() {
 }
 
 #[test]
+fn a_free_object_is_found_although_its_hint_was_lost() {
+    let name = Name::new();
+    let segment = fresh(&name);
+    let pool = Pool::<u64>::create(&segment, "pool", 100).unwrap();
+    let mine = pool.acquire().unwrap().unwrap();
+    // As if somebody had scribbled there, or adopted and released what another was just acquiring.
+    // SAFETY: two words of the map, of which this test has the only user.
+    unsafe { pool.span().cast::<[u64; 2]>().write([0; 2]) };
+    let others = pool.acquire_batch(100).unwrap();
+    assert!(others.len() == 99 && !others.contains(&mine), "{others:?}");
+    assert!(pool.is_full() && pool.acquire().unwrap().is_none());
+    pool.release(mine).unwrap();
+    assert!(pool.acquire().unwrap().is_some());
+}
+
+#[test]
 fn every_structure_shows_its_bytes() {
     let name = Name::new();
     let segment = fresh(&name);

@@ -5,7 +5,7 @@ mod support;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use shmds::{Kind, Queue, QueueOptions, Segment, SegmentOptions, Status, TableShape};
+use shmds::{Kind, Queue, QueueOptions, Segment, SegmentOptions, Span, Status, TableShape};
 use support::*;
 
 fn create<T: shmds::Plain>(segment: &Segment, name: &str, capacity: u64) -> Queue<T> {
@@ -33,6 +33,23 @@ fn names_are_found_until_they_are_removed() {
         assert_eq!(queues[nth].dequeue().unwrap(), Some(nth as u32), "each name has memory of its own");
     }
     assert_eq!(segment.entries().count(), 666);
+}
+
+#[test]
+fn taking_all_names_away_holds_nobody_up_for_long() {
+    let name = Name::new();
+    let shape = TableShape { name_bytes: 8, entries: 20_000 };
+    let options = SegmentOptions::new().size(16 << 20).table(shape).max_participants(8);
+    let segment = Segment::create(&name, &options).unwrap();
+    for nth in 0..2000 {
+        Span::create(&segment, &nth.to_string(), 64, 8, false).unwrap();
+    }
+    let _measuring = measuring();
+    let start = Instant::now();
+    assert_eq!(segment.remove_all().unwrap(), 2000);
+    assert!(start.elapsed() < Duration::from_millis(100), "{:?}", start.elapsed());
+    assert_eq!((segment.entries().count(), segment.find("7").unwrap()), (0, None));
+    assert_eq!(segment.stats().unwrap().entries_free, 20_000);
 }
 
 #[test]

@@ -132,9 +132,9 @@ pub unsafe extern "C" fn shm_segment_create_memfd(
 /// one of a segment made by `shm_segment_create_memfd`, but any segment's will do. `options` as for `shm_segment_open`.
 /// The handle is closed with `shm_segment_close`.
 ///
-/// Errors: SHM_ERR_PERMISSION when a memfd is not sealed against shrinking and growing, or another object belongs to
-/// another user, both without SHM_ANY_OWNER, or when its mode forbids it; SHM_ERR_INVALID for a number that is no
-/// descriptor; else as `shm_segment_open`.
+/// Errors: SHM_ERR_PERMISSION when a memfd is not sealed against shrinking and growing, or another object, or one of
+/// reserved huge pages, belongs to another user, all without SHM_ANY_OWNER, or when its mode forbids it;
+/// SHM_ERR_INVALID for a number that is no descriptor; else as `shm_segment_open`.
 ///
 /// # Safety
 /// `fd` is not closed by another thread meanwhile; `options` is NULL or as `shm_segment_options_init` left it; `out` is NULL

@@ -16,6 +16,7 @@
 mod array;
 mod atomic;
 mod backend;
+mod byte_queue;
 mod pool;
 mod queue;
 mod ring;

@@ -57,7 +57,7 @@ pub struct shm_entry {
     pub type_tag: u64,
     /// 1 when somebody died in the middle of a change of it, until `shm_table_clear_interrupted`: of an array, a writing is
     /// unfinished; of a queue, the elements the dead were enqueueing or dequeueing are lost; of a pool, their objects were
-    /// given back. After a crash of the machine, 1 for all that was open in a segment in a file.
+    /// given back; of a ring, those a writer was pushing are lost and, where it overwrites, as many old ones. After a crash of the machine, 1 for all that was open in a segment in a file.
     pub interrupted: u32,
     /// Zero, for later.
     pub reserved: u32,

@@ -6,6 +6,7 @@
 //! | `mapping` | mapping an object into the address space |
 //! | `memory` | wishes about the pages behind a mapping |
 //! | `socket` | passing descriptors |
+//! | `doubled` | a stretch of a mapping, mapped twice back to back |
 //! | `lock` | open-file-description locks, which the kernel drops when their holder dies |
 //! | `unshared` | descriptors that forked children do not keep |
 //! | `futex` | sleeping on a 32-bit word, across processes |
@@ -13,6 +14,8 @@
 //! | `process` | who we are, what time it is, what happens at fork |
 
 pub(crate) mod barrier;
+#[cfg(not(loom))]
+pub(crate) mod doubled;
 #[cfg(not(loom))]
 pub(crate) mod futex;
 #[cfg(loom)]

@@ -204,7 +204,12 @@ fn remove_dead_temporaries(directory: &Path) {
 
 /// Reserves every page now: a full file system is an error here and never a SIGBUS at some later store.
 fn reserve(file: &File, size: u64) -> io::Result<()> {
-    let length = libc::off_t::try_from(size).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+    let too_large = || io::Error::from_raw_os_error(libc::EFBIG);
+    let length = libc::off_t::try_from(size).map_err(|_| too_large())?;
+    if size > process::largest_file() {
+        // The kernel would not only refuse, but end us by SIGXFSZ.
+        return Err(too_large());
+    }
     // Huge pages are reserved or not; asking for too many harms nobody.
     let free = if is_made_of_huge_pages(file.as_fd()) { None } else { free_bytes(file).or_else(available_memory) };
     if let Some(free) = free

@@ -51,6 +51,16 @@ mod real {
         time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
     }
 
+    /// The size beyond which this process may not have a file grow.
+    pub(crate) fn largest_file() -> u64 {
+        let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: a live structure, which is left as it is if there is no such limit.
+        unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
+        #[allow(clippy::unnecessary_cast)] // not everywhere
+        let limit = if limit.rlim_cur == libc::RLIM_INFINITY { u64::MAX } else { limit.rlim_cur as u64 };
+        limit
+    }
+
     /// What tells this run of the machine from others.
     pub(crate) fn boot_id() -> Option<Vec<u8>> {
         std::fs::read("/proc/sys/kernel/random/boot_id").ok()
@@ -67,6 +77,14 @@ mod real {
         unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
         name[15] = 0;
         name
+    }
+
+    /// Ends this process at once, as if somebody had killed it.
+    #[cfg(kill_points)]
+    pub(crate) fn die() -> ! {
+        // SAFETY: neither has preconditions.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+        unreachable!("no process outlives its SIGKILL");
     }
 
     /// Has `handler` run when this process ends by `exit` or by returning from `main`.

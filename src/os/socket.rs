@@ -18,7 +18,7 @@ fn nothing() -> Control {
     Control { header: unsafe { std::mem::zeroed() }, descriptor: -1 }
 }
 
-/// Has `act` send or receive one byte, and `control` with it.
+/// Has `act` send or receive one byte, and `control` with it. What is no descriptor is invalid input.
 fn transfer(control: &mut Control, act: impl Fn(&mut libc::msghdr) -> isize) -> io::Result<isize> {
     let mut byte = 0_u8;
     let mut bytes = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
@@ -30,6 +30,9 @@ fn transfer(control: &mut Control, act: impl Fn(&mut libc::msghdr) -> isize) -> 
         match act(&mut message) {
             -1 => {
                 let error = io::Error::last_os_error();
+                if error.raw_os_error() == Some(libc::EBADF) {
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+                }
                 if error.kind() != io::ErrorKind::Interrupted {
                     return Err(error);
                 }

@@ -58,6 +58,9 @@ pub struct PoolStats {
 /// How often an exhausted pool looks for the dead.
 const PATIENCE: u64 = 1_000_000;
 
+/// How often it looks at every object for one that is free although no hint says so.
+const LONG_PATIENCE: u64 = 100_000_000;
+
 #[derive(Debug)]
 pub(crate) struct RawPool {
     section: Section,
@@ -66,6 +69,8 @@ pub(crate) struct RawPool {
     near: AtomicU64,
     /// When an exhausted pool was last searched for objects of the dead.
     searched: AtomicU64,
+    /// When its objects were last looked at one by one.
+    combed: AtomicU64,
 }
 
 impl RawPool {
@@ -103,7 +108,7 @@ impl RawPool {
         };
         // Others may hand us objects at any time.
         section.note_held();
-        Ok(Self { section, slots, near: AtomicU64::new(0), searched: AtomicU64::new(0) })
+        Ok(Self { section, slots, near: AtomicU64::new(0), searched: AtomicU64::new(0), combed: AtomicU64::new(0) })
     }
 
     pub(crate) fn entry(&self) -> &Entry {
@@ -150,15 +155,19 @@ impl RawPool {
         Ok(())
     }
 
-    /// Buries the dead, who may own objects; once in a while. True when there were some.
+    /// Buries the dead, who may own objects, and finds lost hints; each once in a while. True when there were some.
     #[cold]
     fn search(&self) -> bool {
         let now = process::now();
-        if now.saturating_sub(self.searched.load(Ordering::Relaxed)) < PATIENCE {
-            return false;
-        }
-        self.searched.store(now, Ordering::Relaxed);
-        self.section.segment().reap().is_ok_and(|dead| dead > 0)
+        let due = |last: &AtomicU64, patience| {
+            let due = now.saturating_sub(last.load(Ordering::Relaxed)) >= patience;
+            if due {
+                last.store(now, Ordering::Relaxed);
+            }
+            due
+        };
+        due(&self.searched, PATIENCE) && self.section.segment().reap().is_ok_and(|dead| dead > 0)
+            || due(&self.combed, LONG_PATIENCE) && self.slots.restore_hints()
     }
 
     pub(crate) fn release(&self, handle: Handle) -> Result<()> {

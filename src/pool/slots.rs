@@ -15,7 +15,8 @@
 //! The states are authoritative and the map is a hint where to look. `acquire` takes a set bit, claims the object by one
 //! compare-and-swap FREE(g) → OWNED(g, me), and clears the bit. `release` checks the handle against the state, makes it
 //! FREE(g + 1), and sets the bit. Only an owner clears its object's bit, before it can release it, so a bit that is set after FREE
-//! is never cleared by somebody late.
+//! is never cleared by somebody late: unless another adopts and releases the object in between, or scribbles. So whoever finds a pool
+//! exhausted looks at the objects one by one once in a while, and sets the bits that are missing.
 //!
 //! A linked list of free objects would take one swap less, but between taking an object off the list and writing its owner
 //! down, a death would leak it; here the owner is written by the very swap that takes it. A batch takes each object by a swap of its own
@@ -341,6 +342,23 @@ impl Slots {
         })
     }
 
+    /// Sets the bit of every FREE object that has none; true when there were some.
+    pub(crate) fn restore_hints(&self) -> bool {
+        let mut any = false;
+        for index in 0..self.geometry.capacity {
+            any |= self.restore_hint(index, self.state(index).load(Ordering::Relaxed));
+        }
+        any
+    }
+
+    fn restore_hint(&self, index: u64, found: u64) -> bool {
+        let lost = phase(found) == FREE && self.map(index / 64).load(Ordering::Relaxed) >> (index % 64) & 1 == 0;
+        if lost {
+            self.hint(index);
+        }
+        lost
+    }
+
     /// Gives back every object of `dead`, and every hint it did not come to give.
     pub(crate) fn reclaim(&self, dead: u32) {
         for index in 0..self.geometry.capacity {
@@ -350,8 +368,8 @@ impl Slots {
                 if state.compare_exchange(found, freed(found), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                     self.hint(index);
                 }
-            } else if phase(found) == FREE && self.map(index / 64).load(Ordering::Relaxed) >> (index % 64) & 1 == 0 {
-                self.hint(index);
+            } else {
+                self.restore_hint(index, found);
             }
         }
     }

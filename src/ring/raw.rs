@@ -501,7 +501,8 @@ fn add(taken: &mut Taken, some: Taken, wanted: usize) -> Status {
     }
 }
 
-/// Whether `dead` was writing. Of elements that it had announced and did not come to publish, nothing is seen.
+/// Whether `dead` was writing. Of elements that it had announced and did not come to publish, nothing is seen. A successor that has
+/// not come to write as many yet looks the same, and rightly so: what was announced to go before its time is still missing.
 pub(crate) fn is_unfinished(entry: &Entry, section: Region, dead: u32) -> bool {
     Geometry::of(entry).ok().and_then(|geometry| geometry.place(section)).is_some_and(|placed| {
         let Control { events, written, .. } = placed.control();

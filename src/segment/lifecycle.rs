@@ -37,6 +37,7 @@ use super::region::Region;
 use crate::error::{Error, Result, Status, fail};
 use crate::os::lock::{self, Mode};
 use crate::os::mapping::Mapping;
+use crate::os::memory::is_made_of_huge_pages;
 use crate::os::object::{self, Build, Unlinked};
 use crate::os::process;
 
@@ -179,7 +180,8 @@ fn map_file(place: &Place, file: File, metadata: &Metadata, options: &SegmentOpt
     let (mapping, region) = map(&file, len, options, &what)?;
     let layout = Layout::read(region, size, &what)?;
     let header: &Header = region.at(0).expect("read above");
-    let persistent = header.flags.load(crate::sync::Ordering::Relaxed) & FLAG_PERSISTENT != 0;
+    // Also a copy of one that is not: nobody who says "file" wants it removed.
+    let persistent = place.is_file() || header.flags.load(crate::sync::Ordering::Relaxed) & FLAG_PERSISTENT != 0;
     let unavailable = options.memory.ask(&file, &mapping, &what, place.is_file());
     let (mapped, reopen) = ((mapping, unavailable), || object::reopen(&file, place.path(), options.read_only));
     Attachment::enrol(place, metadata, mapped, layout, options, persistent, reopen)
@@ -187,8 +189,12 @@ fn map_file(place: &Place, file: File, metadata: &Metadata, options: &SegmentOpt
 
 /// Maps through a description that never carries a lock: the mapping keeps it, and forked children keep the mapping.
 fn map(file: &File, len: usize, options: &SegmentOptions, what: &str) -> Result<(Mapping, Region)> {
-    let map = if options.memory.huge { Mapping::new_aligned } else { Mapping::new };
-    let mapping = map(file.as_fd(), len, options.read_only)
+    let plain = || Mapping::new(file.as_fd(), len, options.read_only);
+    // Where there is no room for the alignment, huge pages are a wish that cannot be had.
+    let aligned =
+        if options.memory.huge { Mapping::new_aligned(file.as_fd(), len, options.read_only).ok() } else { None };
+    let mapping = aligned
+        .map_or_else(plain, Ok)
         .map_err(|error| Error::system(format_args!("cannot map {what} ({len} bytes)"), error))?;
     // SAFETY: the mapping has this length; who gets the region gets the mapping with it.
     let region = unsafe { Region::new(mapping.base(), mapping.len()) };
@@ -269,6 +275,8 @@ pub(crate) fn attach_descriptor(descriptor: BorrowedFd<'_>, options: &SegmentOpt
     // The description given may be shared with whoever passed it, and locks would be.
     let file = object::reopen(&given, None, options.read_only)
         .map_err(|error| Error::system(format_args!("cannot open {what}"), error))?;
+    // Again: until it was sealed, it could be cut short.
+    let metadata = file.metadata().map_err(|error| cannot_look(&what, error))?;
     let attachment = map_file(&place, file, &metadata, options)?;
     let locked = attachment.lock()?;
     attachment.notice_restart(&locked);
@@ -277,13 +285,13 @@ pub(crate) fn attach_descriptor(descriptor: BorrowedFd<'_>, options: &SegmentOpt
     Ok(attachment)
 }
 
-/// Refuses an object whose length somebody we do not trust may change. Seals stand in for trust; without a name they
-/// are needed.
+/// Refuses an object whose memory somebody we do not trust may take away. Seals stand in for trust, but with reserved huge
+/// pages, where a hole cannot always be filled again; without a name they are needed.
 fn check_seals(file: &File, metadata: &Metadata, options: &SegmentOptions, what: &str) -> Result<()> {
     let needed = object::SHRINK | object::GROW;
     match object::seals(file) {
-        Some(seals) if seals & needed == needed => Ok(()),
-        Some(seals) if metadata.nlink() == 0 && !options.any_owner => Err(fail!(
+        Some(seals) if seals & needed == needed && !is_made_of_huge_pages(file.as_fd()) => Ok(()),
+        Some(seals) if seals & needed != needed && metadata.nlink() == 0 && !options.any_owner => Err(fail!(
             Permission,
             "{what} is not sealed against shrinking and growing (its seals are {seals:#x}); attach with SHM_ANY_OWNER if you \
              trust all who have a descriptor of it"

@@ -184,8 +184,9 @@ mod public {
         /// matter as for [`open`](Self::open).
         ///
         /// # Errors
-        /// `Permission` when a memfd is not sealed against shrinking and growing, or another object belongs to another user, unless
-        /// [`any_owner`](SegmentOptions::any_owner) is asked for, or when its mode forbids it; else as [`open`](Self::open).
+        /// `Permission` when a memfd is not sealed against shrinking and growing, or another object, or one of reserved huge pages,
+        /// belongs to another user, unless [`any_owner`](SegmentOptions::any_owner) is asked for, or when its mode
+        /// forbids it; else as [`open`](Self::open).
         pub fn open_fd(descriptor: impl AsFd, options: &SegmentOptions) -> Result<Self> {
             lifecycle::attach_descriptor(descriptor.as_fd(), options).map(Self)
         }
@@ -366,7 +367,9 @@ mod public {
         ///
         /// - of an array, a writing: a snapshot of it is `Torn` until the next writing is complete;
         /// - of a queue, the elements that the dead were enqueueing or dequeueing;
-        /// - of a pool, the objects the dead owned, which were given back.
+        /// - of a pool, the objects the dead owned, which were given back;
+        /// - of a ring, the elements that a dead writer was pushing and, where it overwrites, as many old ones. Until
+        ///   as many were pushed again, a dead writer is noted whatever it was doing.
         ///
         /// Changes through plain pointers leave no trace. After a crash of the machine, everything is listed that
         /// anybody had open in a segment in a file. What was not complete enough to have a name is not there. The dead
@@ -404,7 +407,7 @@ mod public {
         /// `NotFound`; `Invalid`; `ReadOnly`; `Busy`.
         pub fn remove(&self, name: &str) -> Result<()> {
             let (entry, _locked) = self.locked_entry(name)?;
-            self.0.table().unlink(entry);
+            self.0.table().unlink(entry..entry + 1);
             self.0.free_unused();
             Ok(())
         }
@@ -417,11 +420,7 @@ mod public {
             self.writable()?;
             let table = self.0.table();
             let _locked = self.0.lock()?;
-            let (mut cursor, mut removed) = (0, 0);
-            while let Some((entry, _)) = table.next_live(cursor) {
-                table.unlink(entry);
-                (cursor, removed) = (entry + 1, removed + 1);
-            }
+            let removed = table.unlink(0..table.capacity());
             self.0.free_unused();
             Ok(removed)
         }
@@ -588,6 +587,9 @@ mod public {
     fn socket_failed(what: std::fmt::Arguments<'_>, error: io::Error) -> Error {
         if error.kind() == io::ErrorKind::WouldBlock {
             return fail!(Timeout, "{what}: the socket does not wait any longer");
+        }
+        if error.kind() == io::ErrorKind::InvalidInput {
+            return fail!(Invalid, "{what}: {error}");
         }
         Error::system(what, error)
     }

@@ -33,9 +33,16 @@ impl Place {
         Ok(Self { name: bare.to_owned(), path: None, is_file: false })
     }
 
-    /// Where a descriptor leads. What cannot be sealed is no memory.
+    /// Where a descriptor leads. What cannot be sealed is no memory. A name in shared memory that leads there too is known, so
+    /// that it goes with the last who is attached; other directories may be changed under us by those we do not trust.
     pub(crate) fn behind(file: &File) -> Self {
-        Self { name: object::label(file), path: None, is_file: object::seals(file).is_none() }
+        let name = object::label(file);
+        let leads_here = |path: &PathBuf| {
+            let here = file.metadata().map(|metadata| Identity::of(&metadata));
+            here.is_ok_and(|here| Identity::at(path).is_ok_and(|there| there == Some(here)))
+        };
+        let path = bare(&name).ok().map(object::path_of).filter(leads_here);
+        Self { name, path, is_file: object::seals(file).is_none() }
     }
 
     /// In a file system, at a path, which is made absolute: the process may change its directory.

@@ -28,6 +28,8 @@
 //! BUILDING entries and rebuilds the index. Death between UNLINKED and the rebuild leaves an index word that leads to an
 //! entry that is not LIVE, which lookups ignore.
 
+use std::ops::Range;
+
 use super::header::{ENTRY_FIXED_BYTES, Header, Layout, TableShape};
 use super::region::Region;
 use crate::error::{Result, fail};
@@ -428,12 +430,20 @@ impl Table {
         }
     }
 
-    /// Takes the name away. The memory stays until the last user is gone.
-    pub(crate) fn unlink(&self, entry: u32) {
-        let fixed = self.fixed(entry);
-        fixed.state.store(self.state(entry).with(Phase::Unlinked).0, Ordering::Release);
+    /// Takes the names of the LIVE ones among these entries away; says how many there were. The memory stays until the last
+    /// user is gone.
+    pub(crate) fn unlink(&self, entries: Range<u32>) -> u32 {
+        let mut unlinked = 0;
+        for entry in entries {
+            let state = self.state(entry);
+            if state.phase() == Some(Phase::Live) {
+                self.fixed(entry).state.store(state.with(Phase::Unlinked).0, Ordering::Release);
+                unlinked += 1;
+            }
+        }
         self.rebuild_index();
         self.announce();
+        unlinked
     }
 
     /// Notes, or forgets, that somebody died in the middle of a change of a structure.
@@ -560,7 +570,7 @@ mod tests {
             }
             assert_eq!(table.find("structure/300"), None);
             for (name, entry) in names.iter().zip(&entries).step_by(2) {
-                table.unlink(*entry);
+                table.unlink(*entry..*entry + 1);
                 assert_eq!(table.find(name), None);
                 table.free(*entry);
             }
@@ -576,7 +586,7 @@ mod tests {
         with_table(|table| {
             let entry = add(&table, "a", 0);
             let before = table.find("a").unwrap().1.generation();
-            table.unlink(entry);
+            table.unlink(entry..entry + 1);
             table.free(entry);
             assert_eq!(add(&table, "b", 0), entry);
             assert_ne!(table.find("b").unwrap().1.generation(), before);

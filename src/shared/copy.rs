@@ -71,6 +71,7 @@ pub(crate) unsafe fn store_element<W: Width>(width: W, element: *const u8, slot:
     unsafe {
         width.copy(element, slot);
     }
+    crate::sync::stored();
     #[cfg(loom)]
     // SAFETY: in a model, a slot's payload is a loom cell of one word, which reports every race on it.
     unsafe {

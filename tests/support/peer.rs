@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::PATIENCE;
@@ -156,12 +156,30 @@ impl Peer {
         assert!(status.success() || status.signal() == Some(libc::SIGKILL), "{}: {status}", self.what);
     }
 
+    /// Waits until SIGKILL, wherever it comes from, has ended it, and gives what it printed since the last line asked for.
+    #[track_caller]
+    pub fn died(mut self) -> String {
+        let status = self.ended(PATIENCE);
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).unwrap();
+        assert_eq!(status.signal(), Some(libc::SIGKILL), "{}: {status}; it printed:\n{rest}", self.what);
+        rest
+    }
+
     /// Waits until it ends in success, and gives what it printed since the last line asked for.
     #[track_caller]
     pub fn finish(mut self) -> String {
-        let start = Instant::now();
         // A long run has a thousand rounds instead of thirty.
-        let patience = if std::env::var_os("SHMDS_SOAK").is_some() { PATIENCE * 30 } else { PATIENCE };
+        let status = self.ended(if std::env::var_os("SHMDS_SOAK").is_some() { PATIENCE * 30 } else { PATIENCE });
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).unwrap();
+        assert!(status.success(), "{}: {status}; it printed:\n{rest}", self.what);
+        rest
+    }
+
+    #[track_caller]
+    fn ended(&mut self, patience: Duration) -> ExitStatus {
+        let start = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
@@ -170,10 +188,7 @@ impl Peer {
             std::thread::sleep(Duration::from_micros(500));
         };
         self.over = true;
-        let mut rest = String::new();
-        self.out.read_to_string(&mut rest).unwrap();
-        assert!(status.success(), "{}: {status}; it printed:\n{rest}", self.what);
-        rest
+        status
     }
 }
 
