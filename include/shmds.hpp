@@ -1698,9 +1698,6 @@ template <element T>
   return bytes;
 }
 
-  return bytes;
-}
-
 // ---- byte queues -----------------------------------------------------------------------------------------------
 
 /// How a byte queue is to be created, or what it is expected to be when opened.
@@ -2077,6 +2074,9 @@ class byte_queue {
   std::uint64_t bytes = 0;
   const auto native = detail::native(options);
   detail::check(shm_byte_queue_size(&native, &bytes));
+  return bytes;
+}
+
 }  // namespace shmds
 
 #endif
