@@ -215,6 +215,15 @@ fn one_writer_at_a_time_and_the_next_goes_on() {
 }
 
 #[test]
+fn exclusive_creation_makes_what_is_not_there() {
+    let (name, options) = (Name::new(), AreaOptions::new().exclusive());
+    let mut area = Area::create(&name.0, &options).unwrap();
+    assert!(area.write(b"mine", 0).unwrap().is_some());
+    drop(area);
+    assert_eq!(Area::create(&name.0, &options).unwrap_err().status(), Status::Exists);
+}
+
+#[test]
 fn a_sleeping_reader_is_woken_by_a_commit() {
     let name = Name::new();
     let mut area = area(&name);

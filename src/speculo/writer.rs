@@ -110,7 +110,10 @@ impl Writer {
         settings.check()?;
         for _ in 0..100 {
             match open_manifest(&place, &settings)? {
-                Some(_) if settings.exclusive => return Err(fail!(Exists, "{} exists already", place.what())),
+                // Without an area, nobody has ever had it: we have just made it, or its maker is dead.
+                Some((manifest, _)) if settings.exclusive && manifest.current.load(Ordering::Acquire) != 0 => {
+                    return Err(fail!(Exists, "{} exists already", place.what()));
+                }
                 Some((manifest, lock)) => return Self::recover(place, settings, clock, manifest, lock),
                 None => make_manifest(&place, &settings)?,
             }
