@@ -281,7 +281,8 @@ impl MappedArea {
             offset,
             state,
             id: header.id.load(Ordering::Relaxed),
-            version: header.version.load(Ordering::Relaxed),
+            // A writer that died in the middle of a commit may have left a version there, which another chunk has now.
+            version: if state == DISCARDED { 0 } else { header.version.load(Ordering::Relaxed) },
             size,
             expires: header.expires.load(Ordering::Relaxed),
             next,
