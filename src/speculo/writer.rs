@@ -52,6 +52,22 @@ const WRITER: Bytes = Bytes { start: 0, len: 1 };
 /// The byte of an area that each of its readers holds.
 pub(super) const READER: Bytes = Bytes { start: 1, len: 1 };
 
+/// The writer's lock. It is given back, not only closed: a process that is being started right now has our descriptors too, until it is
+/// another program.
+#[derive(Debug)]
+struct Lock {
+    file: Unshared,
+    pid: u32,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if self.pid == process::pid() {
+            lock::unlock(self.file.file().as_fd(), WRITER);
+        }
+    }
+}
+
 /// An area that readers may still have mapped.
 #[derive(Debug)]
 struct Retired {
@@ -87,7 +103,7 @@ pub(crate) struct Writer {
     clock: Clock,
     manifest: MappedManifest,
     /// Carries the writer's lock.
-    _lock: Unshared,
+    _lock: Lock,
     pid: u32,
     area: MappedArea,
     /// Where the next chunk will lie.
@@ -136,7 +152,7 @@ impl Writer {
         settings: Settings,
         clock: Clock,
         manifest: MappedManifest,
-        lock: Unshared,
+        lock: Lock,
     ) -> Result<Self> {
         let current = manifest.current.load(Ordering::Acquire);
         for generation in place.generations()?.into_iter().filter(|generation| *generation != current) {
@@ -570,7 +586,7 @@ fn copy(from: &MappedArea, chunk: &Chunk, to: &MappedArea, tail: u64) -> Result<
 }
 
 /// The manifest, and its lock, which says that nobody else writes; `None` when there is no manifest.
-fn open_manifest(place: &Place, settings: &Settings) -> Result<Option<(MappedManifest, Unshared)>> {
+fn open_manifest(place: &Place, settings: &Settings) -> Result<Option<(MappedManifest, Lock)>> {
     let what = format!("the manifest of {}", place.what());
     let failed = |error| Error::system(format_args!("cannot open {what}"), error);
     for _ in 0..100 {
@@ -587,10 +603,11 @@ fn open_manifest(place: &Place, settings: &Settings) -> Result<Option<(MappedMan
         if !lock::try_lock(lock.file().as_fd(), WRITER, Mode::Exclusive).map_err(failed)? {
             return Err(fail!(Busy, "{} has a writer already", place.what()));
         }
+        let lock = Lock { file: lock, pid: process::pid() };
         if Identity::at(&place.manifest()).map_err(failed)? != Some(Identity::of(&metadata)) {
             continue; // removed, or removed and made again, before we had the lock
         }
-        let file = object::reopen(lock.file(), Some(&place.manifest()), false).map_err(failed)?;
+        let file = object::reopen(lock.file.file(), Some(&place.manifest()), false).map_err(failed)?;
         let manifest = MappedManifest::new(&file, false, false, &what)?;
         if manifest.removed.load(Ordering::Acquire) == 0 {
             return Ok(Some((manifest, lock)));
