@@ -186,12 +186,13 @@ impl Writer {
             compactions: 0,
         };
         writer.scan()?;
+        let manifest = &writer.manifest;
+        writer.committed = writer.committed.max(manifest.committed.load(Ordering::Relaxed));
+        // Before the chunk with that version may be left behind.
+        manifest.committed.store(writer.committed, Ordering::Release);
         if !of_this_boot(&writer.area) {
             writer.move_to_new_area(FIRST + writer.live)?;
         }
-        let manifest = &writer.manifest;
-        writer.committed = writer.committed.max(manifest.committed.load(Ordering::Relaxed));
-        manifest.committed.store(writer.committed, Ordering::Release);
         writer.ring();
         Ok(writer)
     }
@@ -210,9 +211,11 @@ impl Writer {
                 ALLOCATED => self.mark(chunk.offset, DISCARDED),
                 WRITTEN => {
                     self.committed = self.committed.max(chunk.version);
-                    // The times of another run of the machine mean nothing in this one: they are over.
-                    if chunk.expires == 0 || times_count {
-                        self.admit(&chunk);
+                    self.admit(&chunk);
+                    // The times of another run of the machine mean nothing in this one: they are over. What they took the place of is, too.
+                    if chunk.expires != 0 && !times_count {
+                        self.index.remove(&chunk.id);
+                        self.discount(chunk.offset);
                     }
                 }
                 _ => {}
@@ -444,7 +447,7 @@ impl Writer {
     /// Puts an area with the valid chunks in the place of this one; `needed`: how many bytes it has to have.
     fn move_to_new_area(&mut self, needed: u64) -> Result<()> {
         // Twice what is needed, so that compacting costs each byte a constant share.
-        let bytes = needed.saturating_mul(2).clamp(self.settings.smallest, self.settings.largest);
+        let bytes = needed.saturating_mul(2).clamp(self.settings.smallest, self.settings.largest).max(needed);
         let generation = self.area.generation + 1;
         let fresh = build(&self.place, &self.settings, generation, bytes)?;
         let mut tail = FIRST;
