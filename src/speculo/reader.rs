@@ -129,10 +129,14 @@ impl RawReader {
             let what = format!("generation {current} of {}", self.place.what());
             let file = match object::open(&self.place.area(current), true) {
                 Ok(file) => file,
-                // It has been replaced since, or everything removed.
+                // It has been replaced since, or everything removed: both are said before the area goes.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    let same = self.manifest.current.load(Ordering::Acquire) == current;
                     if self.is_removed() {
                         return Ok(());
+                    }
+                    if same {
+                        return Err(fail!(Corrupt, "there is no {what}, although the manifest says so"));
                     }
                     continue;
                 }
@@ -179,12 +183,12 @@ impl RawReader {
             }
             let between = chunk.version - self.passed - 1;
             self.passed = chunk.version;
-            self.skipped += between;
+            self.skipped = self.skipped.saturating_add(between);
             if valid {
                 self.received += 1;
                 return self.found(chunk).map(Some);
             }
-            self.skipped += 1;
+            self.skipped = self.skipped.saturating_add(1);
         }
     }
 

@@ -117,7 +117,18 @@ pub(crate) struct Writer {
     draft: Option<Chunk>,
     retired: Vec<Retired>,
     committed: u64,
+    next_id: u64,
     compactions: u64,
+}
+
+/// Generations, versions and ids are below this, and never get there: what is not was never counted.
+const MOST: u64 = 1 << 62;
+
+fn check_number(number: &str, found: u64, what: &str) -> Result<()> {
+    if found < MOST {
+        return Ok(());
+    }
+    Err(fail!(Corrupt, "{what} says {number} {found}, and nobody can have counted so far"))
 }
 
 impl Writer {
@@ -147,26 +158,32 @@ impl Writer {
     }
 
     /// Takes over whatever the last writer left.
-    fn recover(
-        place: Place,
-        settings: Settings,
-        clock: Clock,
-        manifest: MappedManifest,
-        lock: Lock,
-    ) -> Result<Self> {
+    fn recover(place: Place, settings: Settings, clock: Clock, manifest: MappedManifest, lock: Lock) -> Result<Self> {
         let current = manifest.current.load(Ordering::Acquire);
+        let what = format!("the manifest of {}", place.what());
+        check_number("area", current, &what)?;
+        let committed = manifest.committed.load(Ordering::Relaxed);
+        check_number("version", committed, &what)?;
+        // Nothing goes away before what is there instead has been looked at.
+        let found = if current == 0 {
+            None
+        } else {
+            let what = format!("generation {current} of {}", place.what());
+            let file = object::open(&place.area(current), false).map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => fail!(Corrupt, "there is no {what}, although the manifest says so"),
+                _ => Error::system(format_args!("cannot open {what}"), error),
+            })?;
+            Some(MappedArea::open(&file, current, false, &what)?)
+        };
         for generation in place.generations()?.into_iter().filter(|generation| *generation != current) {
             retire(&place, generation);
         }
-        let area = if current == 0 {
+        let area = if let Some(area) = found {
+            area
+        } else {
             let area = build(&place, &settings, 1, settings.smallest)?.link(&place)?;
             manifest.current.store(1, Ordering::Release); // `switched`
             area
-        } else {
-            let what = format!("generation {current} of {}", place.what());
-            let file = object::open(&place.area(current), false)
-                .map_err(|error| Error::system(format_args!("cannot open {what}"), error))?;
-            MappedArea::open(&file, current, false, &what)?
         };
         let mut writer = Self {
             place,
@@ -182,14 +199,13 @@ impl Writer {
             live: 0,
             draft: None,
             retired: Vec::new(),
-            committed: 0,
+            committed,
+            next_id: 0,
             compactions: 0,
         };
         writer.scan()?;
-        let manifest = &writer.manifest;
-        writer.committed = writer.committed.max(manifest.committed.load(Ordering::Relaxed));
         // Before the chunk with that version may be left behind.
-        manifest.committed.store(writer.committed, Ordering::Release);
+        writer.manifest.committed.store(writer.committed, Ordering::Release);
         if !of_this_boot(&writer.area) {
             writer.move_to_new_area(FIRST + writer.live)?;
         }
@@ -203,9 +219,12 @@ impl Writer {
         self.expiring.clear();
         (self.tail, self.live) = (FIRST, 0);
         let times_count = self.clock.is_own() || of_this_boot(&self.area);
-        let mut next_id = self.manifest.next_id.load(Ordering::Relaxed).max(1);
+        let mut next_id = self.next_id.max(self.manifest.next_id.load(Ordering::Relaxed)).max(1);
+        check_number("id", next_id, "the manifest")?;
         while let Some(chunk) = self.area.chunk(self.tail)? {
             self.tail = chunk.next;
+            check_number("version", chunk.version, "a chunk")?;
+            check_number("id", chunk.id, "a chunk")?;
             next_id = next_id.max(chunk.id.saturating_add(1));
             match chunk.state {
                 ALLOCATED => self.mark(chunk.offset, DISCARDED),
@@ -221,6 +240,7 @@ impl Writer {
                 _ => {}
             }
         }
+        self.next_id = next_id;
         self.manifest.next_id.store(next_id, Ordering::Release);
         Ok(())
     }
@@ -339,7 +359,11 @@ impl Writer {
         }
         let id = match id {
             Some(id) => id,
-            None => self.manifest.next_id.fetch_add(1, Ordering::Relaxed),
+            None => {
+                self.next_id += 1;
+                self.manifest.next_id.store(self.next_id, Ordering::Relaxed); // `written` comes after it
+                self.next_id - 1
+            }
         };
         let Some(header) = self.area.at(self.tail) else { return Ok(Err(Status::Full)) };
         header.id.store(id, Ordering::Relaxed);
@@ -576,7 +600,7 @@ impl Fresh {
 fn copy(from: &MappedArea, chunk: &Chunk, to: &MappedArea, tail: u64) -> Result<u64> {
     let (source, target) = (from.contents(chunk.offset, chunk.size), to.contents(tail, chunk.size));
     let (Some(header), false) = (to.at(tail), source.is_null() || target.is_null()) else {
-        return Err(fail!(Internal, "compaction of {} bytes ran out of {}", chunk.size, to.bytes()));
+        return Err(fail!(Corrupt, "a chunk of {} bytes was smaller when it was committed", chunk.size));
     };
     // SAFETY: both are inside their areas; nobody changes what was committed, and nobody else has the new area.
     unsafe { std::ptr::copy_nonoverlapping(source, target, chunk.size as usize) };
