@@ -5,6 +5,7 @@ mod support;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use shmds::speculo::{Area, AreaOptions};
 use shmds::{Queue, QueueOptions, Segment, Status};
 use support::*;
 
@@ -201,4 +202,44 @@ fn forks_beside_busy_threads_leave_nothing_behind() {
     let name = Name::new();
     Peer::role("busy", &format!("{name} 1000")).finish();
     assert!(!name.exists());
+}
+
+/// `area NAME`: a writer of an area, who dies before its child.
+#[test]
+#[ignore = "not a test: a process that tests start"]
+fn area() {
+    let Some(words) = role_words() else { return };
+    println!();
+    let options = AreaOptions::new();
+    let mut area = Area::create(&words[0], &options).unwrap();
+    let id = area.write(b"parent's", 0).unwrap().unwrap();
+    std::mem::forget(area.update(id, 8).unwrap().unwrap());
+    let parent = std::process::id();
+    let (mut area, mut second) = (Some(area), None);
+    fork(
+        || {
+            let area = area.as_mut().unwrap();
+            refused(area.write(b"child's", 0), Status::Busy, &[]);
+            refused(area.obsolete(id), Status::Busy, &[]);
+            refused(area.collect(), Status::Busy, &[]);
+            refused(Area::open(&words[0], &options), Status::Busy, &[]);
+            // SAFETY: no preconditions.
+            unsafe { libc::kill(parent as libc::pid_t, libc::SIGKILL) };
+            eventually("the parent's lock goes with it, although its child has all it had", || {
+                second = Area::open(&words[0], &options).ok();
+                second.is_some()
+            });
+            assert_eq!(second.as_mut().unwrap().read(id).unwrap(), b"parent's");
+            println!("heir");
+        },
+        || std::thread::sleep(SOON),
+    );
+}
+
+#[test]
+fn a_forked_child_cannot_write_to_its_parents_area_and_does_not_keep_it() {
+    let name = AreaName::new();
+    let out = Peer::role("area", &name).died();
+    assert!(out.contains("heir"), "{out}");
+    assert!(Area::unlink_name(&name, &AreaOptions::new()).unwrap());
 }

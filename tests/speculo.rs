@@ -359,6 +359,33 @@ fn a_commit_that_its_writer_died_before_announcing_is_found() {
 }
 
 #[test]
+fn exclusive_creation_makes_what_is_not_there() {
+    let (name, options) = (Name::new(), AreaOptions::new().exclusive());
+    let mut area = Area::create(&name.0, &options).unwrap();
+    assert!(area.write(b"mine", 0).unwrap().is_some());
+    drop(area);
+    assert_eq!(Area::create(&name.0, &options).unwrap_err().status(), Status::Exists);
+}
+
+/// A process that is being started has all descriptors for a moment, and with them whatever they hold.
+#[test]
+fn a_closed_area_is_free_whatever_processes_are_being_started() {
+    let (name, over) = (Name::new(), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while over.load(Ordering::Relaxed) == 0 {
+                    assert!(std::process::Command::new("true").status().unwrap().success());
+                }
+            });
+        }
+        let outcome = (0..3000).try_for_each(|_| Area::create(&name.0, &AreaOptions::new()).map(drop));
+        over.store(1, Ordering::Relaxed);
+        outcome.unwrap();
+    });
+}
+
+#[test]
 fn a_sleeping_reader_is_woken_by_a_commit() {
     let name = Name::new();
     let mut area = area(&name);

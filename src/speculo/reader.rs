@@ -132,10 +132,14 @@ impl RawReader {
             let what = format!("generation {current} of {}", self.place.what());
             let file = match object::open(&self.place.area(current), true) {
                 Ok(file) => file,
-                // It has been replaced since, or everything removed.
+                // It has been replaced since, or everything removed: both are said before the area goes.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    let same = self.manifest.current.load(Ordering::Acquire) == current;
                     if self.is_removed() {
                         return Ok(());
+                    }
+                    if same {
+                        return Err(fail!(Corrupt, "there is no {what}, although the manifest says so"));
                     }
                     continue;
                 }

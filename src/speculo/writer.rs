@@ -52,6 +52,22 @@ const WRITER: Bytes = Bytes { start: 0, len: 1 };
 /// The byte of an area that each of its readers holds.
 pub(super) const READER: Bytes = Bytes { start: 1, len: 1 };
 
+/// The writer's lock. It is given back, not only closed: a process that is being started right now has our descriptors too, until it is
+/// another program.
+#[derive(Debug)]
+struct Lock {
+    file: Unshared,
+    pid: u32,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if self.pid == process::pid() {
+            lock::unlock(self.file.file().as_fd(), WRITER);
+        }
+    }
+}
+
 /// An area that readers may still have mapped.
 #[derive(Debug)]
 struct Retired {
@@ -87,7 +103,7 @@ pub(crate) struct Writer {
     clock: Clock,
     manifest: MappedManifest,
     /// Carries the writer's lock.
-    _lock: Unshared,
+    _lock: Lock,
     pid: u32,
     area: MappedArea,
     /// Where the next chunk will lie.
@@ -101,7 +117,18 @@ pub(crate) struct Writer {
     draft: Option<Chunk>,
     retired: Vec<Retired>,
     committed: u64,
+    next_id: u64,
     compactions: u64,
+}
+
+/// Generations, versions and ids are below this, and never get there: what is not was never counted.
+const MOST: u64 = 1 << 62;
+
+fn check_number(number: &str, found: u64, what: &str) -> Result<()> {
+    if found < MOST {
+        return Ok(());
+    }
+    Err(fail!(Corrupt, "{what} says {number} {found}, and nobody can have counted so far"))
 }
 
 impl Writer {
@@ -136,26 +163,38 @@ impl Writer {
         mut settings: Settings,
         clock: Clock,
         manifest: MappedManifest,
-        lock: Unshared,
+        lock: Lock,
     ) -> Result<Self> {
         let failed = |error| Error::system(format_args!("cannot look at the manifest of {}", place.what()), error);
         // Whoever may read the manifest is to be able to follow.
-        settings.mode = lock.file().metadata().map_err(failed)?.mode() & 0o777;
+        settings.mode = lock.file.file().metadata().map_err(failed)?.mode() & 0o777;
         let current = manifest.current.load(Ordering::Acquire);
+        let what = format!("the manifest of {}", place.what());
+        check_number("area", current, &what)?;
+        let committed = manifest.committed.load(Ordering::Relaxed);
+        check_number("version", committed, &what)?;
+        // Nothing goes away before what is there instead has been looked at.
+        let found = if current == 0 {
+            None
+        } else {
+            let what = format!("generation {current} of {}", place.what());
+            let file = object::open(&place.area(current), false).map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => fail!(Corrupt, "there is no {what}, although the manifest says so"),
+                _ => Error::system(format_args!("cannot open {what}"), error),
+            })?;
+            Some(MappedArea::open(&file, current, false, &what)?)
+        };
         for generation in place.generations()?.into_iter().filter(|generation| *generation != current) {
             retire(&place, generation);
         }
-        let area = if current == 0 {
+        let area = if let Some(area) = found {
+            area
+        } else {
             let area = build(&place, &settings, 1, settings.smallest)
                 .and_then(|fresh| fresh.link(&place))
                 .inspect_err(|_| drop(remove(&place, &manifest)))?;
             manifest.current.store(1, Ordering::Release); // `switched`
             area
-        } else {
-            let what = format!("generation {current} of {}", place.what());
-            let file = object::open(&place.area(current), false)
-                .map_err(|error| Error::system(format_args!("cannot open {what}"), error))?;
-            MappedArea::open(&file, current, false, &what)?
         };
         let mut writer = Self {
             place,
@@ -171,16 +210,16 @@ impl Writer {
             live: 0,
             draft: None,
             retired: Vec::new(),
-            committed: 0,
+            committed,
+            next_id: 0,
             compactions: 0,
         };
         writer.scan()?;
+        // Before the chunk with that version may be left behind.
+        writer.manifest.committed.store(writer.committed, Ordering::Release);
         if !of_this_boot(&writer.area) {
             writer.move_to_new_area(FIRST + writer.live)?;
         }
-        let manifest = &writer.manifest;
-        writer.committed = writer.committed.max(manifest.committed.load(Ordering::Relaxed));
-        manifest.committed.store(writer.committed, Ordering::Release);
         writer.ring();
         Ok(writer)
     }
@@ -191,24 +230,28 @@ impl Writer {
         self.expiring.clear();
         (self.tail, self.live) = (FIRST, 0);
         let times_count = self.clock.is_own() || of_this_boot(&self.area);
-        let mut next_id = self.manifest.next_id.load(Ordering::Relaxed).max(1);
+        let mut next_id = self.next_id.max(self.manifest.next_id.load(Ordering::Relaxed)).max(1);
+        check_number("id", next_id, "the manifest")?;
         while let Some(chunk) = self.area.chunk(self.tail)? {
             self.tail = chunk.next;
+            check_number("version", chunk.version, "a chunk")?;
+            check_number("id", chunk.id, "a chunk")?;
             next_id = next_id.max(chunk.id.saturating_add(1));
             match chunk.state {
                 ALLOCATED => self.mark(chunk.offset, DISCARDED),
                 WRITTEN => {
                     self.committed = self.committed.max(chunk.version);
-                    // The times of another run of the machine mean nothing in this one: they are over.
-                    if chunk.expires == 0 || times_count {
-                        self.admit(&chunk);
-                    } else if let Some(old) = self.index.remove(&chunk.id) {
-                        self.dismiss(old); // replaced all the same
+                    self.admit(&chunk);
+                    // The times of another run of the machine mean nothing in this one: they are over. What they took the place of is, too.
+                    if chunk.expires != 0 && !times_count {
+                        self.index.remove(&chunk.id);
+                        self.discount(chunk.offset);
                     }
                 }
                 _ => {}
             }
         }
+        self.next_id = next_id;
         self.manifest.next_id.store(next_id, Ordering::Release);
         Ok(())
     }
@@ -327,7 +370,11 @@ impl Writer {
         }
         let id = match id {
             Some(id) => id,
-            None => self.manifest.next_id.fetch_add(1, Ordering::Relaxed),
+            None => {
+                self.next_id += 1;
+                self.manifest.next_id.store(self.next_id, Ordering::Relaxed); // `written` comes after it
+                self.next_id - 1
+            }
         };
         let Some(header) = self.area.at(self.tail) else { return Ok(Err(Status::Full)) };
         header.id.store(id, Ordering::Relaxed);
@@ -565,7 +612,7 @@ impl Fresh {
 fn copy(from: &MappedArea, chunk: &Chunk, to: &MappedArea, tail: u64) -> Result<u64> {
     let (source, target) = (from.contents(chunk.offset, chunk.size), to.contents(tail, chunk.size));
     let (Some(header), false) = (to.at(tail), source.is_null() || target.is_null()) else {
-        return Err(fail!(Internal, "compaction of {} bytes ran out of {}", chunk.size, to.bytes()));
+        return Err(fail!(Corrupt, "a chunk of {} bytes was smaller when it was committed", chunk.size));
     };
     // SAFETY: both are inside their areas; nobody changes what was committed, and nobody else has the new area.
     unsafe { std::ptr::copy_nonoverlapping(source, target, chunk.size as usize) };
@@ -578,7 +625,7 @@ fn copy(from: &MappedArea, chunk: &Chunk, to: &MappedArea, tail: u64) -> Result<
 }
 
 /// The manifest, and its lock, which says that nobody else writes; `None` when there is no manifest.
-fn open_manifest(place: &Place, settings: &Settings) -> Result<Option<(MappedManifest, Unshared)>> {
+fn open_manifest(place: &Place, settings: &Settings) -> Result<Option<(MappedManifest, Lock)>> {
     let what = format!("the manifest of {}", place.what());
     let failed = |error| Error::system(format_args!("cannot open {what}"), error);
     for _ in 0..100 {
@@ -595,10 +642,11 @@ fn open_manifest(place: &Place, settings: &Settings) -> Result<Option<(MappedMan
         if !lock::try_lock(lock.file().as_fd(), WRITER, Mode::Exclusive).map_err(failed)? {
             return Err(fail!(Busy, "{} has a writer already", place.what()));
         }
+        let lock = Lock { file: lock, pid: process::pid() };
         if Identity::at(&place.manifest()).map_err(failed)? != Some(Identity::of(&metadata)) {
             continue; // removed, or removed and made again, before we had the lock
         }
-        let file = object::reopen(lock.file(), Some(&place.manifest()), false).map_err(failed)?;
+        let file = object::reopen(lock.file.file(), Some(&place.manifest()), false).map_err(failed)?;
         let manifest = MappedManifest::new(&file, false, false, &what)?;
         if manifest.removed.load(Ordering::Acquire) == 0 {
             return Ok(Some((manifest, lock)));

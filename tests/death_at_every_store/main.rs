@@ -11,6 +11,7 @@ mod bytes;
 mod cells;
 mod elements;
 mod segments;
+mod speculo;
 
 use std::time::Duration;
 

@@ -8,6 +8,7 @@ mod log;
 mod peer;
 mod ring;
 mod role;
+mod speculo;
 mod structures;
 
 use std::io::Write;
@@ -20,6 +21,7 @@ pub use log::Log;
 pub use peer::{EVERY_LANGUAGE, Language, Peer, role_words};
 pub use ring::{Sample, Stage, verdict};
 use shmds::{Result, Segment, SegmentOptions, Status};
+pub use speculo::{AreaName, contents, newest_written, whole, word};
 pub use structures::{Object, byte, writing, written};
 
 /// How long anything that must happen may take on a machine with other things to do.
