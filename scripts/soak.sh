@@ -4,5 +4,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${SHMDS_PEERS_DIR:?is not set; \`make soak\` builds the peers and sets it}"
 export SHMDS_SOAK=1
-cargo test --locked --release --test storm --test pool_storm --test ring_storm --test races --test byte_queue -- --nocapture
+cargo test --locked --release --test storm --test pool_storm --test ring_storm --test races --test byte_queue --test byte_queue_languages -- --nocapture
 scripts/loom.sh

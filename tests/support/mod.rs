@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, unreachable_pub)] // every test file uses its own part
 
 mod books;
+mod bytes;
 mod files;
 mod log;
 mod peer;

@@ -55,6 +55,11 @@ impl Language {
     pub fn start_ring(self, words: &str) -> Peer {
         Peer::spawn(self.command("support::ring::ring_role", "peer_ring", words))
     }
+
+    /// Starts a peer at a byte queue with these words, explained in c-tests/support_bytes.h.
+    pub fn start_bytes(self, words: &str) -> Peer {
+        Peer::spawn(self.command("support::bytes::bytes_role", "peer_bytes", words))
+    }
 }
 
 fn role_command(test: &str, words: &str) -> Command {
