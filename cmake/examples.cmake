@@ -10,8 +10,11 @@ foreach(source IN LISTS examples)
     OUTPUT_NAME ${name} RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/examples")
 endforeach()
 
-# Those that need no second program are tests.
+# Those that need no second program are tests; and two that are each other's.
 if(SHMDS_BUILD_TESTS)
   add_test(NAME example_blocks COMMAND example_blocks_cpp)
   set_tests_properties(example_blocks PROPERTIES TIMEOUT 60 PASS_REGULAR_EXPRESSION "^read 200000 numbers from 196 blocks\n$")
+  add_test(NAME example_latency WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/examples"
+    COMMAND sh -c "./latency_writer_cpp 2000 64 20000 latency-$$ & ./latency_reader_cpp latency.svg latency-$$ && wait $! && grep -c '</svg>' latency.svg")
+  set_tests_properties(example_latency PROPERTIES TIMEOUT 60 PASS_REGULAR_EXPRESSION "99th percentile [0-9].*s\n1\n$")
 endif()

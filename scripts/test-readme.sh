@@ -1,5 +1,5 @@
 #!/bin/bash
-# test-readme.sh BUILD: the C and C++ programs of README.md compile, run and say what they should.
+# test-readme.sh BUILD: the C and C++ programs of README.md compile, run and say what they should; its two that measure run.
 # (The Rust one is a doc test.)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,4 +20,7 @@ for program in c cpp; do
   said=$("$work/$program")
   [ "$said" = 42 ] || { echo "README: the $program program said '$said'" >&2; exit 1; }
 done
+measure=$(grep -o '\./latency_writer_cpp & [^`]*' README.md)
+cp "$build"/examples/latency_*_cpp "$work"
+(cd "$work" && bash -c "$measure && wait \$!" >measured) && [ -s "$work/latency.svg" ] || { echo "README: $measure: failed" >&2; exit 1; }
 echo "README: the C and C++ programs run"
