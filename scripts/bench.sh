@@ -1,7 +1,8 @@
 #!/bin/bash
-# Measures reading an array beside a heap array, in three languages (benches/array.*), and the queues beside their peers:
+# Measures reading an array beside a heap array, in three languages (benches/array.*); byte queues beside sockets, pipes and
+# boost (benches/bytes.cpp; as root it installs libboost-dev where that is missing); and the queues beside their peers:
 # what a call costs alone (criterion), then throughput and round trips between two cores (benches/peers/). Tables on
-# stdout; the queues also in target/bench/report.json. `bench.sh array` measures the arrays only.
+# stdout; the queues also in target/bench/report.json. `bench.sh array` measures the arrays only, `bench.sh bytes` the byte queues.
 # SHMDS_BENCH_FEATURES=--no-default-features leaves out iceoryx2, which takes longest to build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,9 +33,26 @@ arrays() { # pinned to the first core
   taskset -c "${cores%%,*}" "$work/c"
   taskset -c "${cores%%,*}" "$work/cpp"
 }
-echo "==> arrays" >&2
-arrays
-[ "${1:-}" != array ] || exit 0
+
+bytes() {
+  local lib work="$CARGO_TARGET_DIR/bench/bytes"
+  mkdir -p "$CARGO_TARGET_DIR/bench"
+  lib=$(realpath "${CMAKE_BINARY_DIR:-target/cmake}/lib")
+  if [ ! -e /usr/include/boost/interprocess/ipc/message_queue.hpp ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends libboost-dev >/dev/null || true
+  fi
+  "${CXX:-g++}" -std=c++20 -O3 -Wall -Wextra -Werror -Iinclude -L"$lib" -Wl,-rpath,"$lib" benches/bytes.cpp -lshmds -o "$work"
+  timeout 170 "$work"
+}
+
+if [ "${1:-}" != bytes ]; then
+  echo "==> arrays" >&2
+  arrays
+  [ "${1:-}" != array ] || exit 0
+fi
+echo "==> byte queues" >&2
+bytes
+[ "${1:-}" != bytes ] || exit 0
 
 cargo build --release "${peers[@]}"
 echo "==> one thread" >&2
