@@ -303,7 +303,8 @@ double copying(const load& what) {
         at += size;
         bytes += size;
       }
-      took += now() - begun;
+      if (turn == 0) bytes = 0;  // then pages were touched for the first time
+      else took += now() - begun;
       board->turn.store(2 * turn + 2, std::memory_order_release);
     }
     return static_cast<double>(bytes) / static_cast<double>(took);
