@@ -1991,7 +1991,8 @@ shm_status shm_byte_queue_peek(const struct shm_byte_queue *queue,
                                uint64_t *there);
 
 /**
- * As `shm_byte_queue_peek`, waiting up to `timeout_ns` nanoseconds (SHM_FOREVER: no limit) for `least` bytes; then SHM_TIMEOUT.
+ * As `shm_byte_queue_peek`, waiting up to `timeout_ns` nanoseconds (SHM_FOREVER: no limit) for `least` bytes; then SHM_TIMEOUT. A producer who waits
+ * for room and a consumer who waits for bytes wait for each other for ever if both together want more than the buffer has.
  *
  * # Safety
  * As `shm_byte_queue_peek`.

@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::HashMap;
 
-use shmds::{MemoryOption, Segment, SegmentOptions, Span, Status};
+use shmds::{ByteQueue, ByteQueueOptions, MemoryOption, Segment, SegmentOptions, Span, Status};
 use support::*;
 
 const SIZE: u64 = 8 << 20;
@@ -12,7 +12,11 @@ const SIZE: u64 = 8 << 20;
 /// What /proc/self/smaps says, in KiB, about the mapping that a segment is in.
 fn books(segment: &Segment) -> HashMap<String, u64> {
     let span = Span::create(segment, "probe", 4096, 8, false).unwrap();
-    let address = span.as_ptr().addr().get();
+    books_at(span.as_ptr().addr().get())
+}
+
+/// The same about the mapping at an address.
+fn books_at(address: usize) -> HashMap<String, u64> {
     let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
     let mut books = HashMap::new();
     let mut inside = false;
@@ -111,6 +115,32 @@ fn huge_pages_are_there_or_told_to_be_missing() {
     let base = Span::create(&second, "probe", 4096, 8, false).unwrap().as_ptr().addr().get() as u64
         - second.find("probe").unwrap().unwrap().offset;
     assert_eq!(base % (2 << 20), 0);
+}
+
+#[test]
+fn a_byte_queue_lies_in_huge_pages_where_its_segment_does() {
+    const LEN: usize = 4 << 20;
+    let name = Name::new();
+    let segment = Segment::create(&name, &SegmentOptions::new().size(2 * SIZE).huge_pages()).unwrap();
+    let queue = ByteQueue::create(&segment, "q", &ByteQueueOptions::stream(LEN as u64)).unwrap();
+    let mut first = None;
+    for step in [LEN / 2, LEN] {
+        let mut place = queue.reserve(LEN).unwrap().unwrap();
+        let address = place.as_mut_ptr().addr();
+        place.write(0, &vec![step as u8 | 1; LEN]).unwrap();
+        place.commit(step, 0).unwrap();
+        assert_eq!(queue.consume(step, |_, there| there).unwrap(), Some(step));
+        first.get_or_insert(address);
+    }
+    let first = first.unwrap();
+    if segment.unavailable().is_empty() {
+        for half in [first, first + LEN] {
+            let books = books_at(half);
+            assert!(books["ShmemPmdMapped"] >= 2048, "{books:?}");
+        }
+    } else {
+        assert_eq!(books_at(first)["ShmemPmdMapped"], 0);
+    }
 }
 
 /// `at_the_limits NAME`: may have files of 4 MiB, and address space that is almost all taken.

@@ -32,7 +32,7 @@ impl ByteQueueOptions {
         Self { capacity, framing: Some(Framing { align: 8, times: false }), exclusive: false, type_tag: 0 }
     }
 
-    /// A stream of bytes without borders, in a buffer of `capacity` bytes rounded up to pages.
+    /// A stream of bytes without borders, in a buffer of `capacity` bytes rounded up to pages. One of whole 2 MiB lies in huge pages if its segment does.
     pub const fn stream(capacity: u64) -> Self {
         Self { capacity, framing: None, exclusive: false, type_tag: 0 }
     }
@@ -309,9 +309,24 @@ impl ByteQueue {
     /// # Errors
     /// As [`receive`](Self::receive); `Invalid` when more are said to be done with than there are.
     pub fn consume(&self, length: usize, look: impl FnOnce(*const u8, usize) -> usize) -> Result<Option<usize>> {
+        self.consume_wait(length, Duration::ZERO, look)
+    }
+
+    /// As [`consume`](Self::consume), waiting up to `timeout` (`Duration::MAX`: for ever) for so many bytes. A producer who waits for room and a consumer
+    /// who waits for bytes wait for each other for ever if both together want more than the buffer has.
+    ///
+    /// # Errors
+    /// As [`consume`](Self::consume).
+    pub fn consume_wait(
+        &self,
+        length: usize,
+        timeout: Duration,
+        look: impl FnOnce(*const u8, usize) -> usize,
+    ) -> Result<Option<usize>> {
         self.free(&self.received, "message")?;
         // SAFETY: not `Sync`, so this thread alone uses the handle.
-        let Some((data, there)) = found(unsafe { self.raw.peek(length as u64) }?)? else { return Ok(None) };
+        let shown = unsafe { self.raw.wait(Status::Empty, timeout, || self.raw.peek(length as u64)) }?;
+        let Some((data, there)) = found(shown)? else { return Ok(None) };
         self.received.set(true);
         let guard = Unlock(&self.received);
         let used = look(data, there as usize);

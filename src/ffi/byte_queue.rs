@@ -366,7 +366,8 @@ pub unsafe extern "C" fn shm_byte_queue_peek(
     })
 }
 
-/// As `shm_byte_queue_peek`, waiting up to `timeout_ns` nanoseconds (SHM_FOREVER: no limit) for `least` bytes; then SHM_TIMEOUT.
+/// As `shm_byte_queue_peek`, waiting up to `timeout_ns` nanoseconds (SHM_FOREVER: no limit) for `least` bytes; then SHM_TIMEOUT. A producer who waits
+/// for room and a consumer who waits for bytes wait for each other for ever if both together want more than the buffer has.
 ///
 /// # Safety
 /// As `shm_byte_queue_peek`.

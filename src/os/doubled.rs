@@ -5,7 +5,9 @@ use std::ptr::NonNull;
 
 use memmap2::{MmapOptions, MmapRaw};
 
-/// `2 * len` bytes of address space, both halves of which are the same memory; unmapped when dropped.
+use super::mapping::HUGE_PAGE;
+
+/// `2 * len` bytes of address space, in huge pages where the shared mapping is and `len` is a multiple of them, both halves of which are the same memory; unmapped when dropped.
 #[derive(Debug)]
 pub(crate) struct Doubled {
     base: NonNull<u8>,
@@ -25,9 +27,14 @@ impl Doubled {
     /// That range is part of a shared mapping.
     pub(crate) unsafe fn new(shared: NonNull<u8>, len: usize) -> io::Result<Self> {
         let too_long = || io::Error::from_raw_os_error(libc::ENOMEM);
-        let twice = len.checked_mul(2).ok_or_else(too_long)?;
-        let range = MmapRaw::from(MmapOptions::new().len(twice).no_reserve_swap().map_anon()?);
-        let base = NonNull::new(range.as_mut_ptr()).ok_or_else(too_long)?;
+        // Room to begin where `shared` does within a huge page: then whatever huge pages are there serve here, too.
+        let slack = if len >= HUGE_PAGE { HUGE_PAGE } else { 0 };
+        let reserved = len.checked_mul(2).and_then(|twice| twice.checked_add(slack)).ok_or_else(too_long)?;
+        let range = MmapRaw::from(MmapOptions::new().len(reserved).no_reserve_swap().map_anon()?);
+        let start = range.as_mut_ptr();
+        let phase = if slack == 0 { 0 } else { shared.addr().get().wrapping_sub(start.addr()) % HUGE_PAGE };
+        // SAFETY: less than the slack.
+        let base = NonNull::new(unsafe { start.add(phase) }).ok_or_else(too_long)?;
         for half in 0..2 {
             let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
             // An old length of 0 asks for another mapping of the same pages, so no descriptor is needed.

@@ -193,10 +193,10 @@ impl Job {
                 }
                 part
             };
-            match closed(self.queue.consume(least, look))? {
+            match closed(self.queue.consume_wait(least, Duration::from_secs(1), look))? {
                 None if least == 1 => return Ok((position, 0, 0)),
                 None => least = 1, // so many will not come, but perhaps fewer
-                Some(None) => std::thread::yield_now(),
+                Some(None) => {}
                 Some(Some(part)) => {
                     position += part as u64;
                     least = length(self.seed, turn, self.queue.longest() / 2);
