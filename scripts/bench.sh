@@ -8,7 +8,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 export SHMDS_BENCH_NAME=shmds-bench-$$ CARGO_TARGET_DIR CRITERION_HOME="$CARGO_TARGET_DIR/bench/criterion"
-peers=(--locked --manifest-path benches/peers/Cargo.toml ${SHMDS_BENCH_FEATURES:-})
+# Their own directory: the library's files have no hash in their names, and theirs are built with other features.
+peers_dir="$CARGO_TARGET_DIR/bench/peers"
+peers=(--locked --manifest-path benches/peers/Cargo.toml --target-dir "$peers_dir" ${SHMDS_BENCH_FEATURES:-})
 
 clean_up() { # what a killed run leaves; a finished one leaves nothing
   rm -rf /dev/shm/*"$SHMDS_BENCH_NAME"* "$CARGO_TARGET_DIR/bench/iceoryx2"
@@ -58,4 +60,4 @@ cargo build --release "${peers[@]}"
 echo "==> one thread" >&2
 cargo bench --bench single "${peers[@]}" -- --noplot >&2
 echo "==> two cores" >&2
-timeout 170 "$CARGO_TARGET_DIR/release/shmds-bench" "$@"
+timeout 170 "$peers_dir/release/shmds-bench" "$@"
