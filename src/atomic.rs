@@ -30,10 +30,9 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use crate::error::{Result, fail};
-use crate::os::process;
 use crate::segment::{Entry, Kind, Request, Section, Segment};
-use crate::shared::{EventCount, LINE_PAIR, SLICE};
-use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering, spin};
+use crate::shared::{EventCount, LINE_PAIR, SLICE, poll};
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// The type of an atomic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +142,9 @@ impl Operation {
         })
     }
 }
+
+/// How long a waiting call spins before it sleeps, in nanoseconds.
+const SPIN: u64 = 10_000;
 
 /// A handle on a named atomic whose type is known at run time. Values are given as bits, zero-extended. May be used from any
 /// thread.
@@ -376,21 +378,14 @@ impl RawAtomic {
     pub(crate) fn wait(&self, old: u64, timeout: Duration) -> Result<Option<u64>> {
         let old = self.normal(old);
         let changed = || self.load(Ordering::Acquire).ok().filter(|now| *now != old);
-        let start = process::now();
-        while process::now() < start + 10_000 {
-            if let Some(value) = changed() {
-                return Ok(Some(value));
-            }
-            if timeout.is_zero() {
-                return Ok(None);
-            }
-            spin();
-        }
         if self.section.segment().attachment().is_read_only() {
             // Cannot leave word that it sleeps.
-            return Err(self.section.unregistered());
+            return match poll(timeout.min(Duration::from_nanos(SPIN)), SPIN, changed) {
+                None if !timeout.is_zero() => Err(self.section.unregistered()),
+                found => Ok(found),
+            };
         }
-        Ok(self.event().sleep_until(process::deadline(timeout), || SLICE, changed))
+        Ok(self.event().wait(timeout, SPIN, || SLICE, changed))
     }
 
     /// Wakes those who wait for the value to change. It costs a load when nobody sleeps.
