@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_void};
 
 use super::segment::shm_segment;
 use super::status::shm_status;
+use super::structure;
 use super::table::shm_entry;
 use super::{SHM_EXCLUSIVE, give_entry, give_span, guard, need, need_out, need_text, only_flags, timeout};
 use crate::atomic::{Operation, RawAtomic, Scalar};
@@ -168,12 +169,6 @@ fn from_bits(bits: u64, scalar: Scalar) -> shm_atomic_value {
     value
 }
 
-fn give(atomic: RawAtomic, out: *mut *mut shm_atomic) -> Result<Status> {
-    // SAFETY: the caller checked that `out` is not NULL, and its own caller promised that it is writable.
-    unsafe { out.write(Box::into_raw(Box::new(shm_atomic(atomic)))) };
-    Ok(Status::Ok)
-}
-
 /// How many bytes of a segment an atomic takes, of whatever type.
 ///
 /// # Safety
@@ -212,7 +207,7 @@ pub unsafe extern "C" fn shm_atomic_create(
         only_flags(flags, SHM_EXCLUSIVE, "atomics")?;
         let scalar = scalar(r#type)?;
         let (initial, exclusive) = (to_bits(&initial, scalar), flags & SHM_EXCLUSIVE != 0);
-        give(RawAtomic::create(&segment.segment, name, scalar, initial, exclusive)?, out)
+        structure::give(shm_atomic(RawAtomic::create(&segment.segment, name, scalar, initial, exclusive)?), out)
     })
 }
 
@@ -234,7 +229,7 @@ pub unsafe extern "C" fn shm_atomic_open(
         // SAFETY: the caller's promise.
         let name = unsafe { need_text(name, "name") }?;
         let scalar = if r#type == 0 { None } else { Some(scalar(r#type)?) };
-        give(RawAtomic::open(&segment.segment, name, scalar)?, out)
+        structure::give(shm_atomic(RawAtomic::open(&segment.segment, name, scalar)?), out)
     })
 }
 
@@ -244,12 +239,8 @@ pub unsafe extern "C" fn shm_atomic_open(
 /// `atomic` is NULL or a handle that was not closed yet, and no other thread uses it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_atomic_close(atomic: *mut shm_atomic) -> shm_status {
-    guard(|| {
-        let atomic = need_out(atomic, "atomic")?;
-        // SAFETY: made by `give`, and the caller's promise.
-        drop(unsafe { Box::from_raw(atomic) });
-        Ok(Status::Ok)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::close(atomic, "atomic") }
 }
 
 /// Reads the value. `order`: SHM_RELAXED, SHM_ACQUIRE or SHM_SEQ_CST.

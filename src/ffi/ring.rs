@@ -291,6 +291,38 @@ fn tell(taken: Taken, done: *mut usize, lost: *mut u64) {
     put(lost, taken.lost);
 }
 
+/// Has `call` take up to `count` elements of `elem_size` bytes, and tells what came of it.
+fn take(
+    elements: *mut c_void,
+    count: usize,
+    elem_size: usize,
+    done: *mut usize,
+    lost: *mut u64,
+    call: impl FnOnce(*mut u8, &mut Taken) -> Result<Status>,
+) -> Result<Status> {
+    let (elements, done) = (need_out(elements, "elements")?, need_out(done, "done")?);
+    check_count(count, elem_size)?;
+    let mut taken = Taken::default();
+    let status = call(elements.cast(), &mut taken)?;
+    tell(taken, done, lost);
+    Ok(status)
+}
+
+/// Has `call` copy up to `count` elements of `elem_size` bytes, which stay where they are, and tells how many.
+fn copy(
+    elements: *mut c_void,
+    count: usize,
+    elem_size: usize,
+    done: *mut usize,
+    call: impl FnOnce(*mut u8) -> Result<usize>,
+) -> Result<Status> {
+    let (elements, done) = (need_out(elements, "elements")?, need_out(done, "done")?);
+    check_count(count, elem_size)?;
+    let copied = call(elements.cast())?;
+    put(done, copied);
+    Ok(if copied > 0 || count == 0 { Status::Ok } else { Status::Empty })
+}
+
 /// Takes the oldest element there is: SHM_OK; SHM_EMPTY; SHM_LAPPED when what there was is overwritten, and nothing could be had. `lost` (may be
 /// NULL) is set to how many elements were overwritten before they could be taken, since the last call that said so. When nothing was taken,
 /// the bytes at `element` may have changed all the same.
@@ -350,13 +382,8 @@ pub unsafe extern "C" fn shm_ring_pop_bulk(
 ) -> shm_status {
     guard(|| {
         let ring = &need(ring, "ring")?.0;
-        let (elements, done) = (need_out(elements, "elements")?, need_out(done, "done")?);
-        check_count(count, ring.elem_size())?;
-        let mut taken = Taken::default();
         // SAFETY: the caller's promises.
-        let status = unsafe { ring.pop(elements.cast(), count, &mut taken) }?;
-        tell(taken, done, lost);
-        Ok(status)
+        take(elements, count, ring.elem_size(), done, lost, |to, taken| unsafe { ring.pop(to, count, taken) })
     })
 }
 
@@ -375,13 +402,10 @@ pub unsafe extern "C" fn shm_ring_pop_bulk_wait(
 ) -> shm_status {
     guard(|| {
         let ring = &need(ring, "ring")?.0;
-        let (elements, done) = (need_out(elements, "elements")?, need_out(done, "done")?);
-        check_count(count, ring.elem_size())?;
-        let mut taken = Taken::default();
         // SAFETY: the caller's promises.
-        let status = unsafe { ring.pop_wait(elements.cast(), count, timeout(timeout_ns), &mut taken) }?;
-        tell(taken, done, lost);
-        Ok(status)
+        take(elements, count, ring.elem_size(), done, lost, |to, taken| unsafe {
+            ring.pop_wait(to, count, timeout(timeout_ns), taken)
+        })
     })
 }
 
@@ -402,12 +426,8 @@ pub unsafe extern "C" fn shm_ring_peek(
 ) -> shm_status {
     guard(|| {
         let ring = &need(ring, "ring")?.0;
-        let (elements, done) = (need_out(elements, "elements")?, need_out(done, "done")?);
-        check_count(count, ring.elem_size())?;
         // SAFETY: the caller's promises.
-        let copied = unsafe { ring.peek(offset, elements.cast(), count) }?;
-        put(done, copied);
-        Ok(if copied > 0 || count == 0 { Status::Ok } else { Status::Empty })
+        copy(elements, count, ring.elem_size(), done, |to| unsafe { ring.peek(offset, to, count) })
     })
 }
 
@@ -427,12 +447,8 @@ pub unsafe extern "C" fn shm_ring_last(
 ) -> shm_status {
     guard(|| {
         let ring = &need(ring, "ring")?.0;
-        let (elements, done) = (need_out(elements, "elements")?, need_out(done, "done")?);
-        check_count(count, ring.elem_size())?;
         // SAFETY: the caller's promises.
-        let copied = unsafe { ring.last(elements.cast(), count) }?;
-        put(done, copied);
-        Ok(if copied > 0 || count == 0 { Status::Ok } else { Status::Empty })
+        copy(elements, count, ring.elem_size(), done, |to| unsafe { ring.last(to, count) })
     })
 }
 
@@ -552,8 +568,7 @@ pub unsafe extern "C" fn shm_ring_reader_open(
 ) -> shm_status {
     guard(|| {
         let (ring, out) = (&need(ring, "ring")?.0, need_out(out, "out")?);
-        put(out, Box::into_raw(Box::new(shm_ring_reader(ring.reader(start(position))?))));
-        Ok(Status::Ok)
+        structure::give(shm_ring_reader(ring.reader(start(position))?), out)
     })
 }
 
@@ -563,12 +578,8 @@ pub unsafe extern "C" fn shm_ring_reader_open(
 /// `reader` is NULL or a reader that was not closed yet, and no other thread uses it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_ring_reader_close(reader: *mut shm_ring_reader) -> shm_status {
-    guard(|| {
-        let reader = need_out(reader, "reader")?;
-        // SAFETY: made by `shm_ring_reader_open`, and the caller's promise.
-        drop(unsafe { Box::from_raw(reader) });
-        Ok(Status::Ok)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::close(reader, "reader") }
 }
 
 /// A reader that must be there.
@@ -600,13 +611,8 @@ pub unsafe extern "C" fn shm_ring_reader_read(
     guard(|| {
         // SAFETY: the caller's promise.
         let reader = unsafe { need_reader(reader) }?;
-        let (elements, done) = (need_out(elements, "elements")?, need_out(done, "done")?);
-        check_count(count, reader.elem_size())?;
-        let mut taken = Taken::default();
         // SAFETY: the caller's promises.
-        let status = unsafe { reader.read(elements.cast(), count, &mut taken) }?;
-        tell(taken, done, lost);
-        Ok(status)
+        take(elements, count, reader.elem_size(), done, lost, |to, taken| unsafe { reader.read(to, count, taken) })
     })
 }
 
@@ -627,13 +633,10 @@ pub unsafe extern "C" fn shm_ring_reader_read_wait(
     guard(|| {
         // SAFETY: the caller's promise.
         let reader = unsafe { need_reader(reader) }?;
-        let (elements, done) = (need_out(elements, "elements")?, need_out(done, "done")?);
-        check_count(count, reader.elem_size())?;
-        let mut taken = Taken::default();
         // SAFETY: the caller's promises.
-        let status = unsafe { reader.read_wait(elements.cast(), count, timeout(timeout_ns), &mut taken) }?;
-        tell(taken, done, lost);
-        Ok(status)
+        take(elements, count, reader.elem_size(), done, lost, |to, taken| unsafe {
+            reader.read_wait(to, count, timeout(timeout_ns), taken)
+        })
     })
 }
 
@@ -655,12 +658,8 @@ pub unsafe extern "C" fn shm_ring_reader_peek(
     guard(|| {
         // SAFETY: the caller's promise.
         let reader = unsafe { need_reader(reader) }?;
-        let (elements, done) = (need_out(elements, "elements")?, need_out(done, "done")?);
-        check_count(count, reader.elem_size())?;
         // SAFETY: the caller's promises.
-        let copied = unsafe { reader.peek(offset, elements.cast(), count) }?;
-        put(done, copied);
-        Ok(if copied > 0 || count == 0 { Status::Ok } else { Status::Empty })
+        copy(elements, count, reader.elem_size(), done, |to| unsafe { reader.peek(offset, to, count) })
     })
 }
 

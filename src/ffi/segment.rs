@@ -4,6 +4,7 @@ use std::ffi::{CString, c_char};
 use std::time::Duration;
 
 use super::status::shm_status;
+use super::structure;
 use super::{
     SHM_ANY_OWNER, SHM_EXCLUSIVE, SHM_HUGE_PAGES, SHM_LOCK_MEMORY, SHM_NUMA_NODE, SHM_PERSISTENT, SHM_PREFAULT,
     SHM_READ_ONLY, Sized32, guard, need, need_options, need_out, need_text, only_flags,
@@ -221,9 +222,7 @@ pub(super) fn give(segment: Segment, out: *mut *mut shm_segment) -> Result<Statu
     let name = CString::new(segment.name()).unwrap_or_default();
     let sentence = |reason: &str| CString::new(reason).unwrap_or_default();
     let unavailable = segment.unavailable().iter().map(|one| (flag_of(one.option), sentence(&one.reason))).collect();
-    // SAFETY: the caller checked that `out` is not NULL, and its own caller promised that it is writable.
-    unsafe { out.write(Box::into_raw(Box::new(shm_segment { segment, name, unavailable }))) };
-    Ok(Status::Ok)
+    structure::give(shm_segment { segment, name, unavailable }, out)
 }
 
 /// The caller's options, or the defaults for NULL.
@@ -311,12 +310,8 @@ pub unsafe extern "C" fn shm_segment_open(
 /// `segment` is NULL or a handle that was not closed yet, and no other thread uses it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_segment_close(segment: *mut shm_segment) -> shm_status {
-    guard(|| {
-        let segment = need_out(segment, "segment")?;
-        // SAFETY: made by `give`, and the caller's promise.
-        drop(unsafe { Box::from_raw(segment) });
-        Ok(Status::Ok)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::close(segment, "segment") }
 }
 
 /// Removes the name of a segment at once, whoever is attached; they keep what they have.

@@ -4,9 +4,10 @@ use std::ffi::{c_char, c_void};
 
 use super::segment::shm_segment;
 use super::status::shm_status;
+use super::structure;
 use super::table::shm_entry;
 use super::{SHM_EXCLUSIVE, give_entry, give_span, guard, need, need_out, need_text, only_flags};
-use crate::error::{Result, Status};
+use crate::error::Status;
 use crate::span::Span;
 
 /// A handle on a named raw region. May be used from any thread. Who writes what when is between the region's users.
@@ -26,12 +27,6 @@ pub unsafe extern "C" fn shm_span_size(bytes: u64, align: u32, taken: *mut u64) 
         unsafe { taken.write(Span::bytes_for(bytes, align)?) };
         Ok(Status::Ok)
     })
-}
-
-fn give(span: Span, out: *mut *mut shm_span) -> Result<Status> {
-    // SAFETY: the caller checked that `out` is not NULL, and its own caller promised that it is writable.
-    unsafe { out.write(Box::into_raw(Box::new(shm_span(span)))) };
-    Ok(Status::Ok)
 }
 
 /// Creates the region `name` of `bytes` zero bytes, aligned to `align` (a power of two up to 4096; 0: a cache line), or opens it if it is
@@ -57,7 +52,7 @@ pub unsafe extern "C" fn shm_span_create(
         // SAFETY: the caller's promise.
         let name = unsafe { need_text(name, "name") }?;
         only_flags(flags, SHM_EXCLUSIVE, "spans")?;
-        give(Span::create(&segment.segment, name, bytes, align, flags & SHM_EXCLUSIVE != 0)?, out)
+        structure::give(shm_span(Span::create(&segment.segment, name, bytes, align, flags & SHM_EXCLUSIVE != 0)?), out)
     })
 }
 
@@ -77,7 +72,7 @@ pub unsafe extern "C" fn shm_span_open(
         let (segment, out) = (need(segment, "segment")?, need_out(out, "out")?);
         // SAFETY: the caller's promise.
         let name = unsafe { need_text(name, "name") }?;
-        give(Span::open(&segment.segment, name)?, out)
+        structure::give(shm_span(Span::open(&segment.segment, name)?), out)
     })
 }
 
@@ -87,12 +82,8 @@ pub unsafe extern "C" fn shm_span_open(
 /// `span` is NULL or a handle that was not closed yet, and no other thread uses it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_span_close(span: *mut shm_span) -> shm_status {
-    guard(|| {
-        let span = need_out(span, "span")?;
-        // SAFETY: made by `give`, and the caller's promise.
-        drop(unsafe { Box::from_raw(span) });
-        Ok(Status::Ok)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::close(span, "span") }
 }
 
 /// The first byte, and how many there are. Valid until the handle is closed; of a read-only segment, for reading only.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::status::shm_status;
+use super::structure;
 use super::{
     SHM_ANY_OWNER, SHM_EXCLUSIVE, guard, need, need_bytes, need_out, need_path, need_text, only_flags, put, timeout,
 };
@@ -237,8 +238,7 @@ pub unsafe extern "C" fn speculo_area_new(name: *const c_char, flags: u32, out: 
         };
         let state = AreaState { name, settings, clock: Clock::default(), writer: None };
         let area = speculo_area { busy: AtomicBool::new(false), inner: UnsafeCell::new(state) };
-        put(out, Box::into_raw(Box::new(area)));
-        Ok(Status::Ok)
+        structure::give(area, out)
     })
 }
 
@@ -367,12 +367,8 @@ pub unsafe extern "C" fn speculo_area_open(area: Option<&speculo_area>) -> shm_s
 /// `area` is NULL or a handle that was not closed yet; no other thread, no clock and no chunk uses it any more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn speculo_area_close(area: *mut speculo_area) -> shm_status {
-    guard(|| {
-        let area = need_out(area, "area")?;
-        // SAFETY: made by `speculo_area_new`, and the caller's promise.
-        drop(unsafe { Box::from_raw(area) });
-        Ok(Status::Ok)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::close(area, "area") }
 }
 
 /// Removes the area, for everybody: readers keep what they have, and are told SHM_CLOSED. The handle is as before it was created or opened.
@@ -704,8 +700,7 @@ pub unsafe extern "C" fn speculo_reader_open(
         let reader = RawReader::open(place.clone(), Clock::default())?;
         let state = ReaderState { reader, place, used: false };
         let reader = speculo_reader { busy: AtomicBool::new(false), inner: UnsafeCell::new(state) };
-        put(out, Box::into_raw(Box::new(reader)));
-        Ok(Status::Ok)
+        structure::give(reader, out)
     })
 }
 
@@ -739,12 +734,8 @@ pub unsafe extern "C" fn speculo_reader_set_clock(
 /// `reader` is NULL or a reader that was not closed yet, and neither another thread nor its clock uses it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn speculo_reader_close(reader: *mut speculo_reader) -> shm_status {
-    guard(|| {
-        let reader = need_out(reader, "reader")?;
-        // SAFETY: made by `speculo_reader_open`, and the caller's promise.
-        drop(unsafe { Box::from_raw(reader) });
-        Ok(Status::Ok)
-    })
+    // SAFETY: the caller's promises.
+    unsafe { structure::close(reader, "reader") }
 }
 
 /// Hands out a chunk, or says that there is `none`.

@@ -1,4 +1,5 @@
-//! What the structures that are made with options have in common: their options' defaults, their size, making, opening and closing them.
+//! What handles have in common: how they are handed out and taken back. And what structures that are made with options have in common: their
+//! options' defaults, their size, making and opening them.
 
 use std::ffi::c_char;
 
@@ -82,9 +83,7 @@ pub(super) unsafe fn create<S: Structure>(
         let (segment, out) = (need(segment, "segment")?, need_out(out, "out")?);
         // SAFETY: the caller's promises.
         let (name, options) = unsafe { (need_text(name, "name")?, need_options(options)?) };
-        let made = S::create(&segment.segment, name, &S::shape(&options)?)?;
-        put(out, Box::into_raw(Box::new(made)));
-        Ok(Status::Ok)
+        give(S::create(&segment.segment, name, &S::shape(&options)?)?, out)
     })
 }
 
@@ -106,16 +105,20 @@ pub(super) unsafe fn open<S: Structure>(
             // SAFETY: the caller's promise.
             Some(S::shape(&unsafe { need_options(expected) }?)?)
         };
-        let opened = S::open(&segment.segment, name, expected.as_ref())?;
-        put(out, Box::into_raw(Box::new(opened)));
-        Ok(Status::Ok)
+        give(S::open(&segment.segment, name, expected.as_ref())?, out)
     })
+}
+
+/// Hands a handle of whatever kind out, to be [`close`]d. `out` was checked.
+pub(super) fn give<H>(handle: H, out: *mut *mut H) -> Result<Status> {
+    put(out, Box::into_raw(Box::new(handle)));
+    Ok(Status::Ok)
 }
 
 /// Ends a handle of whatever kind, called `noun` in a sentence.
 ///
 /// # Safety
-/// `handle` is NULL or was made by [`create`] or [`open`] (or boxed by hand), was not closed yet, and no other thread uses it.
+/// `handle` is NULL or came from [`give`], was not closed yet, and no other thread uses it.
 pub(super) unsafe fn close<H>(handle: *mut H, noun: &str) -> shm_status {
     guard(|| {
         let handle = need_out(handle, noun)?;
