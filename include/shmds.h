@@ -93,6 +93,11 @@
 #define SHM_TIMES 2048
 
 /**
+ * Which `shm_queue_inline` this header describes.
+ */
+#define SHM_INLINE_VERSION 1
+
+/**
  * The handle of no object of any pool.
  */
 #define SHM_NO_OBJECT 0
@@ -850,6 +855,140 @@ typedef struct shm_byte_queue_stats {
    */
   uint32_t reserved;
 } shm_byte_queue_stats;
+
+/**
+ * A producer between two calls: this handle's own state. As long as `element` is not `stop`, an element goes in by: copy it to `element`; store
+ * `value` to `word`, with release; then, if there are several elements to a line, move `element` on by `step` and add 1 to `value`, else move
+ * `element` and `word` on by `stride` and add 256. All else is `shm_queue_enqueue`'s.
+ */
+typedef struct shm_queue_producer {
+  /**
+   * Where the next element goes.
+   */
+  uint8_t *element;
+  /**
+   * Where this run ends.
+   */
+  uint8_t *stop;
+  /**
+   * The word of its line.
+   */
+  uint64_t *word;
+  /**
+   * What the word becomes with it.
+   */
+  uint64_t value;
+} shm_queue_producer;
+
+/**
+ * A consumer between two calls: this handle's own state. As long as `element` is not `stop`, an element is taken by: copy it from
+ * `element`; add 1 to `position`, and store that to `exact`, with release; move `element` on by `step`.
+ *
+ * At `stop`, the line of `word` is looked at, unless that is NULL: then only `shm_queue_dequeue` knows. If the lowest byte of `value` is
+ * `per_line`, the next line comes first: `value` becomes the line's number (the other bytes) plus 1, with a lowest byte of zero; `word`
+ * moves on by `stride`, from `end` to `slots`; and if `position` is at least `tell_at`, it is stored to `head`, with release, and
+ * `tell_at` is `quarter` more. Then `word` is loaded, with acquire: what it is ahead of `value`, if that is not more than the line
+ * has left, is how many elements came in; they lie one `step` apart, the first of a line `first` behind the word. Several are copied to
+ * `news` first, each to where it is in the line. `value` grows by as many.
+ */
+typedef struct shm_queue_consumer {
+  /**
+   * Where the next element is.
+   */
+  uint8_t *element;
+  /**
+   * Where this run ends.
+   */
+  uint8_t *stop;
+  /**
+   * The word of the line that is read.
+   */
+  uint64_t *word;
+  /**
+   * What the word was at the last look.
+   */
+  uint64_t value;
+  /**
+   * How many elements were taken.
+   */
+  uint64_t position;
+  /**
+   * The position from which on the producer is told.
+   */
+  uint64_t tell_at;
+  /**
+   * Not for inline code.
+   */
+  uint64_t reserved[2];
+  /**
+   * A line, copied out.
+   */
+  uint8_t news[64];
+} shm_queue_consumer;
+
+/**
+ * An SPSC queue, as inline code sees it; valid until the handle is closed. Whoever works on it has to be compiled with the same
+ * SHM_INLINE_VERSION as the library, and keeps the handle's rules: one thread per end. Before an element goes in, `shut` is zero; after each, in or out,
+ * `items` or `space` is zero, or else `shm_queue_wake` is called, with no store moved down past that look by the compiler.
+ */
+typedef struct shm_queue_inline {
+  /**
+   * NULL, and all else zero, where there can be no inline code: the queue is not SPSC, or the kernel lacks what it takes.
+   */
+  struct shm_queue_producer *producer;
+  /**
+   * NULL where `producer` is.
+   */
+  struct shm_queue_consumer *consumer;
+  /**
+   * Nonzero once the queue is shut down.
+   */
+  const uint32_t *shut;
+  /**
+   * Nonzero while a consumer may be asleep.
+   */
+  const uint32_t *items;
+  /**
+   * Nonzero while a producer may be asleep.
+   */
+  const uint32_t *space;
+  /**
+   * The consumer's position, for successors.
+   */
+  uint64_t *exact;
+  /**
+   * The consumer's position, as the producer is told.
+   */
+  uint64_t *head;
+  /**
+   * The first line.
+   */
+  uint64_t *slots;
+  /**
+   * Behind the last line.
+   */
+  uint64_t *end;
+  /**
+   * Bytes from one line to the next.
+   */
+  uint64_t stride;
+  /**
+   * Bytes from a line to its first element.
+   */
+  uint64_t first;
+  /**
+   * Bytes from one element of a line to the next.
+   */
+  uint64_t step;
+  /**
+   * Elements to a line.
+   */
+  uint64_t per_line;
+  /**
+   * Elements between telling the producer.
+   */
+  uint64_t quarter;
+} shm_queue_inline;
 
 /**
  * What a pool is to be, or must be. `shm_pool_options_init` first.
@@ -2148,6 +2287,24 @@ shm_status shm_byte_queue_span(const struct shm_byte_queue *queue,
  * `queue` is NULL or a handle; `out` is NULL or writable.
  */
 shm_status shm_byte_queue_entry(const struct shm_byte_queue *queue, struct shm_entry *out);
+
+/**
+ * For inline code: what `shm_queue_inline` says. `version` is the caller's SHM_INLINE_VERSION.
+ *
+ * Errors: SHM_ERR_VERSION when this library's is another; then there is no inline code, and everything else works.
+ *
+ * # Safety
+ * `queue` is NULL or a handle; `out` is NULL or writable.
+ */
+shm_status shm_queue_get_inline(const struct shm_queue *queue, uint32_t version, struct shm_queue_inline *out);
+
+/**
+ * For inline code: wakes whoever sleeps on the queue.
+ *
+ * # Safety
+ * `queue` is NULL or a handle.
+ */
+shm_status shm_queue_wake(const struct shm_queue *queue);
 
 /**
  * Fills in the defaults.

@@ -24,6 +24,7 @@
 #include "shmds.h"
 
 #include <atomic>
+#include <bit>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -547,6 +548,110 @@ shm_queue_options native(const queue_options& from) {
   return to;
 }
 
+/// The usual operations of an SPSC queue, compiled into the caller. What is to be done is told at shm_queue_inline.
+template <element T>
+class inline_path {
+ public:
+  enum class outcome { done, empty, ask };  ///< ask: it takes the library to know
+
+  inline_path() = default;
+  explicit inline_path(shm_queue* queue) {
+    shm_queue_inline found{};
+    if (shm_queue_get_inline(queue, SHM_INLINE_VERSION, &found) != SHM_OK || found.producer == nullptr) return;
+    if (found.first != first || found.step != step || found.per_line != per_line || found.stride != stride) return;
+    shared_ = found;
+    producer_ = found.producer;
+    consumer_ = found.consumer;
+  }
+  inline_path(inline_path&& other) noexcept { *this = std::move(other); }
+  inline_path& operator=(inline_path&& other) noexcept {
+    shared_ = other.shared_;
+    producer_ = std::exchange(other.producer_, &no_producer);
+    consumer_ = std::exchange(other.consumer_, &no_consumer);
+    return *this;
+  }
+
+  /// False, with nothing done: it takes the library.
+  [[gnu::always_inline]] bool enqueue(shm_queue* queue, const T& value) const {
+    auto& end = *producer_;
+    if (end.element == end.stop || load(shared_.shut) != 0) return false;
+    std::memcpy(end.element, &value, sizeof(T));
+    word(end.word).store(end.value, std::memory_order_release);
+    end.element += packed ? step : stride;
+    if constexpr (!packed) end.word += stride / sizeof(*end.word);
+    end.value += packed ? 1 : line;
+    wake(queue, shared_.items);
+    return true;
+  }
+
+  [[gnu::always_inline]] outcome dequeue(shm_queue* queue, T& value) const {
+    auto& end = *consumer_;
+    if (end.element == end.stop) {
+      if (const auto found = look(end); found != outcome::done) return found;
+    }
+    std::memcpy(&value, end.element, sizeof(T));
+    end.element += step;
+    word(shared_.exact).store(++end.position, std::memory_order_release);
+    wake(queue, shared_.space);
+    return outcome::done;
+  }
+
+ private:
+  static constexpr std::uint64_t line = 256, cache_line = 64;
+  static constexpr std::uint64_t first = alignof(T) > 8 ? alignof(T) : 8, step = sizeof(T);
+  static constexpr std::uint64_t fitting = first < cache_line ? (cache_line - first) / step : 0;
+  static constexpr std::uint64_t per_line = fitting > 1 ? fitting : 1;
+  static constexpr bool packed = per_line > 1;
+  static constexpr std::uint64_t slot = (first + step + first - 1) / first * first;
+  static constexpr std::uint64_t stride = packed ? cache_line : slot <= cache_line ? std::bit_ceil(slot) : slot;
+
+  /// An end that is at its stop for ever.
+  static inline constinit shm_queue_producer no_producer{};
+  static inline constinit shm_queue_consumer no_consumer{};
+
+  static std::atomic_ref<std::uint64_t> word(std::uint64_t* at) { return std::atomic_ref(*at); }
+  static std::uint32_t load(const std::uint32_t* at) {
+    return std::atomic_ref(const_cast<std::uint32_t&>(*at)).load(std::memory_order_relaxed);
+  }
+  static void wake(shm_queue* queue, const std::uint32_t* sleepers) {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    if (load(sleepers) != 0) [[unlikely]] shm_queue_wake(queue);
+  }
+
+  [[gnu::always_inline]] outcome look(shm_queue_consumer& end) const {
+    if (end.word == nullptr) return outcome::ask;
+    if (end.value % line == per_line) {
+      end.value = (end.value / line + 1) * line;
+      end.word += stride / sizeof(*end.word);
+      if (end.word == shared_.end) end.word = shared_.slots;
+      if (end.position >= end.tell_at) {
+        word(shared_.head).store(end.position, std::memory_order_release);
+        end.tell_at = end.position + shared_.quarter;
+      }
+    }
+    const auto known = end.value % line;
+    const auto fresh = word(end.word).load(std::memory_order_acquire) - end.value;
+    if (fresh - 1 >= per_line - known) return outcome::empty;
+    const auto offset = first + known * step;
+    end.element = reinterpret_cast<std::uint8_t*>(end.word) + offset;
+    if constexpr (packed) {
+      if (fresh > 1) {
+        for (std::uint64_t nth = 0; nth < fresh; ++nth) {
+          std::memcpy(end.news + offset + nth * step, end.element + nth * step, step);
+        }
+        end.element = end.news + offset;
+      }
+    }
+    end.stop = end.element + fresh * step;
+    end.value += fresh;
+    return outcome::done;
+  }
+
+  shm_queue_producer* producer_ = &no_producer;
+  shm_queue_consumer* consumer_ = &no_consumer;
+  shm_queue_inline shared_{};
+};
+
 /// One element of a queue, in place; or nothing, and then false. The destructor undoes what was not finished.
 template <class T, auto Undo>
 class in_place {
@@ -622,14 +727,22 @@ class queue {
   // Copied in and out.
 
   /// False if the queue is full or shut down.
-  [[nodiscard]] bool enqueue(const T& value) { return ok(shm_queue_enqueue(native(), &value)); }
+  [[nodiscard]] bool enqueue(const T& value) {
+    return inline_.enqueue(native(), value) || ok(shm_queue_enqueue(native(), &value));
+  }
   /// Waits for room; false if none came in time or the queue is shut down.
   [[nodiscard]] bool enqueue_for(const T& value, timeout limit) {
     return ok(shm_queue_enqueue_wait(native(), &value, limit.nanoseconds()));
   }
   /// False, and `value` as it was, if the queue is empty.
-  [[nodiscard]] bool dequeue(T& value) { return ok(shm_queue_dequeue(native(), &value)); }
-  [[nodiscard]] std::optional<T> dequeue() { return take(shm_queue_dequeue); }
+  [[nodiscard]] bool dequeue(T& value) {
+    const auto found = inline_.dequeue(native(), value);
+    return found == path::outcome::done || (found == path::outcome::ask && ok(shm_queue_dequeue(native(), &value)));
+  }
+  [[nodiscard]] std::optional<T> dequeue() {
+    detail::room<T> room;
+    return dequeue(room.value) ? std::optional<T>(room.value) : std::nullopt;
+  }
   /// Waits for an element; nothing if none came in time, or the queue is shut down and empty.
   [[nodiscard]] std::optional<T> dequeue_for(timeout limit) {
     return take(shm_queue_dequeue_wait, limit.nanoseconds());
@@ -707,6 +820,7 @@ class queue {
     detail::check(function(in.native(), made.name_.c_str(), &native, &handle));
     made.handle_.reset(handle);
     made.capacity_ = made.stats().capacity;
+    made.inline_ = path(handle);
     return made;
   }
   static bool ok(shm_status returned) { return detail::check(returned) == status::ok; }
@@ -725,7 +839,9 @@ class queue {
     return ok(function(native(), limit..., &claimed)) ? Place(native(), claimed) : Place();
   }
 
+  using path = detail::inline_path<T>;
   std::unique_ptr<shm_queue, closer> handle_;
+  path inline_;
   std::string name_;
   std::uint64_t capacity_ = 0;
   std::uint64_t tag_ = 0;

@@ -17,6 +17,7 @@ mod array;
 mod atomic;
 mod backend;
 mod byte_queue;
+mod inline;
 mod pool;
 mod queue;
 mod ring;

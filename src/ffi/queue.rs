@@ -12,7 +12,7 @@ use super::{
 };
 use crate::error::{Result, Status, fail};
 use crate::queue::{Claimed, Mode, QueueShape, RawQueue};
-use crate::shared::Dynamic;
+use crate::shared::{Dynamic, Fixed, Width};
 
 /// A handle on a bounded first-in first-out queue of fixed-size elements. A many-to-many queue's handle may be used by any
 /// number of threads. An SPSC queue's handle is for one enqueuing and one dequeuing thread: the first handle that enqueues
@@ -21,7 +21,75 @@ use crate::shared::Dynamic;
 ///
 /// If a process dies in the middle of an operation, the others go on: an element that was not enqueued yet is not seen, and an
 /// element that the dead one was dequeuing is lost with it.
-pub struct shm_queue(RawQueue);
+pub struct shm_queue {
+    pub(super) raw: RawQueue,
+    /// `shm_queue_enqueue` for this queue's size of elements, so that its copy is of a size known when compiled.
+    enqueue: Enqueue,
+    /// Likewise `shm_queue_dequeue`.
+    dequeue: Dequeue,
+}
+
+type Enqueue = unsafe extern "C" fn(&shm_queue, *const u8) -> shm_status;
+type Dequeue = unsafe extern "C" fn(&shm_queue, *mut u8) -> shm_status;
+
+impl From<RawQueue> for shm_queue {
+    fn from(raw: RawQueue) -> Self {
+        macro_rules! sized {
+            ($($bytes:literal)*) => {
+                match raw.elem_size() {
+                    $($bytes => (enqueue::<Fixed<[u8; $bytes]>>, dequeue::<Fixed<[u8; $bytes]>>),)*
+                    _ => (enqueue::<Dynamic>, dequeue::<Dynamic>),
+                }
+            };
+        }
+        let (enqueue, dequeue): (Enqueue, Dequeue) = sized!(1 2 4 8 12 16 24 32 40 48 56 64 96 128 192 256 512 1024);
+        Self { raw, enqueue, dequeue }
+    }
+}
+
+/// # Safety
+/// As [`shm_queue_enqueue`], for elements of this width.
+unsafe extern "C" fn enqueue<W: Width>(queue: &shm_queue, element: *const u8) -> shm_status {
+    // SAFETY: the caller's promises.
+    unsafe {
+        if queue.raw.enqueue_at_once(W::of(queue.raw.elem_size()), element) {
+            shm_status::SHM_OK
+        } else {
+            enqueue_otherwise(queue, element)
+        }
+    }
+}
+
+/// # Safety
+/// As [`shm_queue_enqueue`].
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn enqueue_otherwise(queue: &shm_queue, element: *const u8) -> shm_status {
+    // SAFETY: the caller's promises.
+    guard(|| unsafe { queue.raw.enqueue_otherwise(element) })
+}
+
+/// # Safety
+/// As [`shm_queue_dequeue`], for elements of this width.
+unsafe extern "C" fn dequeue<W: Width>(queue: &shm_queue, element: *mut u8) -> shm_status {
+    // SAFETY: the caller's promises.
+    unsafe {
+        if queue.raw.dequeue_at_once(W::of(queue.raw.elem_size()), element) {
+            shm_status::SHM_OK
+        } else {
+            dequeue_otherwise(queue, element)
+        }
+    }
+}
+
+/// # Safety
+/// As [`shm_queue_dequeue`].
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn dequeue_otherwise(queue: &shm_queue, element: *mut u8) -> shm_status {
+    // SAFETY: the caller's promises.
+    guard(|| unsafe { queue.raw.dequeue_otherwise(element) })
+}
 
 /// What a queue is to be, or must be. `shm_queue_options_init` first.
 #[derive(Clone, Copy)]
@@ -78,7 +146,7 @@ impl shm_queue_options {
     }
 }
 
-structure!(shm_queue(RawQueue), shm_queue_options, QueueShape);
+structure!(shm_queue from RawQueue, shm_queue_options, QueueShape);
 
 /// What a queue is and how full it is.
 #[derive(Clone, Copy)]
@@ -192,11 +260,11 @@ pub unsafe extern "C" fn shm_queue_close(queue: *mut shm_queue) -> shm_status {
 /// `queue` is NULL or a handle, used by one enqueuing thread if SPSC; `element` is NULL or readable for an element.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_queue_enqueue(queue: Option<&shm_queue>, element: *const c_void) -> shm_status {
-    guard(|| {
-        let (queue, element) = (&need(queue, "queue")?.0, need_bytes(element, "element")?);
+    match queue {
         // SAFETY: the caller's promises.
-        unsafe { queue.enqueue(Dynamic(queue.elem_size()), element) }
-    })
+        Some(queue) if !element.is_null() => unsafe { (queue.enqueue)(queue, element.cast()) },
+        _ => refused(queue, element),
+    }
 }
 
 /// Dequeues the oldest element: SHM_OK, SHM_EMPTY; SHM_CLOSED after a shutdown, once there is nothing left. On a many-to-many
@@ -208,10 +276,20 @@ pub unsafe extern "C" fn shm_queue_enqueue(queue: Option<&shm_queue>, element: *
 /// `queue` is NULL or a handle, used by one dequeuing thread if SPSC; `element` is NULL or writable for an element.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_queue_dequeue(queue: Option<&shm_queue>, element: *mut c_void) -> shm_status {
-    guard(|| {
-        let (queue, element) = (&need(queue, "queue")?.0, need_out(element, "element")?);
+    match queue {
         // SAFETY: the caller's promises.
-        unsafe { queue.dequeue(Dynamic(queue.elem_size()), element.cast()) }
+        Some(queue) if !element.is_null() => unsafe { (queue.dequeue)(queue, element.cast()) },
+        _ => refused(queue, element),
+    }
+}
+
+/// Says what is NULL.
+#[cold]
+extern "C" fn refused(queue: Option<&shm_queue>, element: *const c_void) -> shm_status {
+    guard(|| {
+        need(queue, "queue")?;
+        need_bytes(element, "element")?;
+        Ok(Status::Ok)
     })
 }
 
@@ -234,7 +312,7 @@ pub unsafe extern "C" fn shm_queue_enqueue_wait(
     timeout_ns: u64,
 ) -> shm_status {
     guard(|| {
-        let (queue, element) = (&need(queue, "queue")?.0, need_bytes(element, "element")?);
+        let (queue, element) = (&need(queue, "queue")?.raw, need_bytes(element, "element")?);
         let width = Dynamic(queue.elem_size());
         // SAFETY: the caller's promises.
         let attempt = || Ok(result(unsafe { queue.enqueue(width, element) }?));
@@ -253,7 +331,7 @@ pub unsafe extern "C" fn shm_queue_dequeue_wait(
     timeout_ns: u64,
 ) -> shm_status {
     guard(|| {
-        let (queue, element) = (&need(queue, "queue")?.0, need_out(element, "element")?);
+        let (queue, element) = (&need(queue, "queue")?.raw, need_out(element, "element")?);
         let width = Dynamic(queue.elem_size());
         // SAFETY: the caller's promises.
         let attempt = || Ok(result(unsafe { queue.dequeue(width, element.cast()) }?));
@@ -276,7 +354,7 @@ pub unsafe extern "C" fn shm_queue_enqueue_bulk(
     done: *mut usize,
 ) -> shm_status {
     guard(|| {
-        let queue = &need(queue, "queue")?.0;
+        let queue = &need(queue, "queue")?.raw;
         let (elements, done) = (need_bytes(elements, "elements")?, need_out(done, "done")?);
         check_count(count, queue.elem_size())?;
         let mut moved = 0;
@@ -303,7 +381,7 @@ pub unsafe extern "C" fn shm_queue_dequeue_bulk(
     done: *mut usize,
 ) -> shm_status {
     guard(|| {
-        let queue = &need(queue, "queue")?.0;
+        let queue = &need(queue, "queue")?.raw;
         let (elements, done) = (need_out(elements, "elements")?, need_out(done, "done")?);
         check_count(count, queue.elem_size())?;
         let mut moved = 0;
@@ -331,7 +409,7 @@ pub unsafe extern "C" fn shm_queue_enqueue_bulk_wait(
     done: *mut usize,
 ) -> shm_status {
     guard(|| {
-        let queue = &need(queue, "queue")?.0;
+        let queue = &need(queue, "queue")?.raw;
         let (elements, done) = (need_bytes(elements, "elements")?, need_out(done, "done")?);
         check_count(count, queue.elem_size())?;
         let width = Dynamic(queue.elem_size());
@@ -359,7 +437,7 @@ pub unsafe extern "C" fn shm_queue_dequeue_bulk_wait(
     done: *mut usize,
 ) -> shm_status {
     guard(|| {
-        let queue = &need(queue, "queue")?.0;
+        let queue = &need(queue, "queue")?.raw;
         let (elements, done) = (need_out(elements, "elements")?, need_out(done, "done")?);
         check_count(count, queue.elem_size())?;
         let width = Dynamic(queue.elem_size());
@@ -395,7 +473,7 @@ fn put_slot(outcome: Result<Claimed, Status>, slot: *mut shm_queue_slot) -> Stat
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_queue_claim(queue: Option<&shm_queue>, slot: *mut shm_queue_slot) -> shm_status {
     guard(|| {
-        let (queue, slot) = (&need(queue, "queue")?.0, need_out(slot, "slot")?);
+        let (queue, slot) = (&need(queue, "queue")?.raw, need_out(slot, "slot")?);
         // SAFETY: the caller's promise.
         Ok(put_slot(unsafe { queue.claim() }?, slot))
     })
@@ -412,7 +490,7 @@ pub unsafe extern "C" fn shm_queue_claim_wait(
     slot: *mut shm_queue_slot,
 ) -> shm_status {
     guard(|| {
-        let (queue, slot) = (&need(queue, "queue")?.0, need_out(slot, "slot")?);
+        let (queue, slot) = (&need(queue, "queue")?.raw, need_out(slot, "slot")?);
         // SAFETY: the caller's promise.
         Ok(put_slot(queue.wait(Status::Full, timeout(timeout_ns), || unsafe { queue.claim() })?, slot))
     })
@@ -428,7 +506,7 @@ pub unsafe extern "C" fn shm_queue_claim_wait(
 pub unsafe extern "C" fn shm_queue_commit(queue: Option<&shm_queue>, slot: Option<&shm_queue_slot>) -> shm_status {
     guard(|| {
         // SAFETY: the caller's promise.
-        unsafe { need(queue, "queue")?.0.commit(need(slot, "slot")?.position) }?;
+        unsafe { need(queue, "queue")?.raw.commit(need(slot, "slot")?.position) }?;
         Ok(Status::Ok)
     })
 }
@@ -443,7 +521,7 @@ pub unsafe extern "C" fn shm_queue_commit(queue: Option<&shm_queue>, slot: Optio
 pub unsafe extern "C" fn shm_queue_abort(queue: Option<&shm_queue>, slot: Option<&shm_queue_slot>) -> shm_status {
     guard(|| {
         // SAFETY: the caller's promise.
-        unsafe { need(queue, "queue")?.0.abort(need(slot, "slot")?.position) }?;
+        unsafe { need(queue, "queue")?.raw.abort(need(slot, "slot")?.position) }?;
         Ok(Status::Ok)
     })
 }
@@ -458,7 +536,7 @@ pub unsafe extern "C" fn shm_queue_abort(queue: Option<&shm_queue>, slot: Option
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_queue_peek(queue: Option<&shm_queue>, slot: *mut shm_queue_slot) -> shm_status {
     guard(|| {
-        let (queue, slot) = (&need(queue, "queue")?.0, need_out(slot, "slot")?);
+        let (queue, slot) = (&need(queue, "queue")?.raw, need_out(slot, "slot")?);
         // SAFETY: the caller's promise.
         Ok(put_slot(unsafe { queue.peek() }?, slot))
     })
@@ -475,7 +553,7 @@ pub unsafe extern "C" fn shm_queue_peek_wait(
     slot: *mut shm_queue_slot,
 ) -> shm_status {
     guard(|| {
-        let (queue, slot) = (&need(queue, "queue")?.0, need_out(slot, "slot")?);
+        let (queue, slot) = (&need(queue, "queue")?.raw, need_out(slot, "slot")?);
         // SAFETY: the caller's promise.
         Ok(put_slot(queue.wait(Status::Empty, timeout(timeout_ns), || unsafe { queue.peek() })?, slot))
     })
@@ -491,7 +569,7 @@ pub unsafe extern "C" fn shm_queue_peek_wait(
 pub unsafe extern "C" fn shm_queue_release(queue: Option<&shm_queue>, slot: Option<&shm_queue_slot>) -> shm_status {
     guard(|| {
         // SAFETY: the caller's promise.
-        unsafe { need(queue, "queue")?.0.release(need(slot, "slot")?.position) }?;
+        unsafe { need(queue, "queue")?.raw.release(need(slot, "slot")?.position) }?;
         Ok(Status::Ok)
     })
 }
@@ -506,7 +584,7 @@ pub unsafe extern "C" fn shm_queue_release(queue: Option<&shm_queue>, slot: Opti
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_queue_shutdown(queue: Option<&shm_queue>) -> shm_status {
     guard(|| {
-        need(queue, "queue")?.0.shutdown()?;
+        need(queue, "queue")?.raw.shutdown()?;
         Ok(Status::Ok)
     })
 }
@@ -518,7 +596,7 @@ pub unsafe extern "C" fn shm_queue_shutdown(queue: Option<&shm_queue>) -> shm_st
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_queue_get_stats(queue: Option<&shm_queue>, stats: *mut shm_queue_stats) -> shm_status {
     guard(|| {
-        let (queue, stats) = (&need(queue, "queue")?.0, need_out(stats, "stats")?);
+        let (queue, stats) = (&need(queue, "queue")?.raw, need_out(stats, "stats")?);
         let found = queue.stats();
         let translated = shm_queue_stats {
             capacity: found.capacity,
@@ -544,7 +622,7 @@ pub unsafe extern "C" fn shm_queue_get_stats(queue: Option<&shm_queue>, stats: *
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_queue_set_spin(queue: Option<&shm_queue>, spin_ns: u64) -> shm_status {
     guard(|| {
-        need(queue, "queue")?.0.set_spin(timeout(spin_ns));
+        need(queue, "queue")?.raw.set_spin(timeout(spin_ns));
         Ok(Status::Ok)
     })
 }
@@ -561,7 +639,7 @@ pub unsafe extern "C" fn shm_queue_span(
     bytes: *mut usize,
 ) -> shm_status {
     // SAFETY: the caller's promises.
-    guard(|| unsafe { give_span(need(queue, "queue")?.0.span(), data, bytes) })
+    guard(|| unsafe { give_span(need(queue, "queue")?.raw.span(), data, bytes) })
 }
 
 /// What the table said of the queue when this handle was opened, its name among it.
@@ -571,5 +649,5 @@ pub unsafe extern "C" fn shm_queue_span(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_queue_entry(queue: Option<&shm_queue>, out: *mut shm_entry) -> shm_status {
     // SAFETY: the caller's promises.
-    guard(|| unsafe { give_entry(need(queue, "queue")?.0.entry(), out) })
+    guard(|| unsafe { give_entry(need(queue, "queue")?.raw.entry(), out) })
 }

@@ -19,9 +19,18 @@ pub(super) trait Structure: Sized {
     fn open(segment: &Segment, name: &str, expected: Option<&Self::Shape>) -> Result<Self>;
 }
 
-/// Makes a handle around a core's handle a [`Structure`]. The options say what shape they mean by `translate`.
+/// Makes a handle around a core's handle, from which it can be made, a [`Structure`]. The options say what shape they mean by `translate`.
 macro_rules! structure {
     ($handle:ident($raw:ty), $options:ty, $shape:ty) => {
+        impl From<$raw> for $handle {
+            fn from(raw: $raw) -> Self {
+                Self(raw)
+            }
+        }
+
+        $crate::ffi::structure::structure!($handle from $raw, $options, $shape);
+    };
+    ($handle:ident from $raw:ty, $options:ty, $shape:ty) => {
         impl $crate::ffi::structure::Structure for $handle {
             type Options = $options;
             type Shape = $shape;
@@ -35,7 +44,7 @@ macro_rules! structure {
             }
 
             fn create(segment: &$crate::segment::Segment, name: &str, shape: &$shape) -> $crate::error::Result<Self> {
-                <$raw>::create(segment, name, shape).map(Self)
+                <$raw>::create(segment, name, shape).map(Self::from)
             }
 
             fn open(
@@ -43,7 +52,7 @@ macro_rules! structure {
                 name: &str,
                 expected: Option<&$shape>,
             ) -> $crate::error::Result<Self> {
-                <$raw>::open(segment, name, expected).map(Self)
+                <$raw>::open(segment, name, expected).map(Self::from)
             }
         }
     };

@@ -9,6 +9,7 @@
 //! | `doubled` | a stretch of a mapping, mapped twice back to back |
 //! | `lock` | open-file-description locks, which the kernel drops when their holder dies |
 //! | `unshared` | descriptors that forked children do not keep |
+//! | `wiped` | memory that forked children find zeroed |
 //! | `futex` | sleeping on a 32-bit word, across processes |
 //! | `barrier` | membarrier: a fence on every other processor, paid by the caller alone |
 //! | `process` | who we are, what time it is, what happens at fork |
@@ -34,6 +35,7 @@ pub(crate) mod process;
 pub(crate) mod socket;
 #[cfg(not(loom))]
 pub(crate) mod unshared;
+pub(crate) mod wiped;
 
 /// Turns the C convention (−1 and errno) into a result.
 #[cfg(not(loom))]

@@ -93,6 +93,7 @@ impl Control {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn is_shut(&self) -> bool {
         self.events.shut.load(Ordering::Relaxed) != 0
     }
@@ -218,6 +219,12 @@ impl Placed {
         debug_assert!(index < self.geometry.lines);
         // SAFETY: inside the slots by `place`; aligned, because stride and slots are multiples of a word's alignment.
         unsafe { self.slots.add(index as usize * self.geometry.stride).cast().as_ref() }
+    }
+
+    /// The address behind the last slot (or line).
+    #[inline(always)]
+    pub(crate) fn end(&self) -> *const AtomicU64 {
+        self.slots.as_ptr().wrapping_add(self.geometry.lines as usize * self.geometry.stride).cast()
     }
 
     /// The address of element `nth` in slot (or line) `index`.

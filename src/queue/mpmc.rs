@@ -275,6 +275,49 @@ impl Mpmc {
         Ok(Attempt::Done(()))
     }
 
+    /// As [`enqueue`](Self::enqueue), if the slot that the hint points at is next; false, with nothing done, if that is not so.
+    ///
+    /// # Safety
+    /// As [`enqueue`](Self::enqueue).
+    #[inline(always)]
+    pub(crate) unsafe fn enqueue_at_once<W: Width>(&self, me: u32, width: W, element: *const u8) -> bool {
+        let hint = &self.control().tail;
+        let position = hint.load(Ordering::Acquire);
+        let (slot, turn) = (self.slot(position), position >> self.shift);
+        // Not looked at before: that would fetch its line twice, once to look and once to write.
+        let next =
+            slot.compare_exchange(word(turn, EMPTY, 0), word(turn, WRITING, me), CLAIM, Ordering::Relaxed).is_ok();
+        if next {
+            advance(hint, position.wrapping_add(1));
+            // SAFETY: the slot is ours until it is published, and as wide as an element.
+            unsafe { store_element(width, element, self.payload(position)) };
+            self.publish(position);
+        }
+        next
+    }
+
+    /// As [`dequeue`](Self::dequeue), if the slot that the hint points at is next; false, with nothing done, if that is not so.
+    ///
+    /// # Safety
+    /// As [`dequeue`](Self::dequeue).
+    #[inline(always)]
+    pub(crate) unsafe fn dequeue_at_once<W: Width>(&self, me: u32, width: W, element: *mut u8) -> bool {
+        let hint = &self.control().head;
+        let position = hint.load(Ordering::Acquire);
+        let (slot, turn) = (self.slot(position), position >> self.shift);
+        let full = word(turn, FULL, 0);
+        // Looked at before: consumers wait here, and would keep the line from the producer.
+        let next = slot.load(Ordering::Relaxed) == full
+            && slot.compare_exchange(full, word(turn, READING, me), CLAIM, Ordering::Relaxed).is_ok();
+        if next {
+            advance(hint, position.wrapping_add(1));
+            // SAFETY: the slot is ours until it is vacated, and as wide as an element.
+            unsafe { load_element(width, self.payload(position), element) };
+            self.vacate(position);
+        }
+        next
+    }
+
     /// Dequeues into `element`.
     ///
     /// # Safety

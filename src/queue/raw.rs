@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use super::layout::{Control, FLAG_SPSC, Geometry, Mode, Placed, Shape};
 use super::mpmc::Mpmc;
-use super::spsc::{self, Spsc};
+use super::spsc::{self, Inline, Spsc};
 use super::{Attempt, Claimed};
 use crate::error::{Error, Result, Status, fail};
 use crate::os::process;
 use crate::segment::{Element, Entry, Kind, Region, Request, Section, Segment, section_bytes};
-use crate::shared::{EventCount, Holder, SLICE, SPIN, Width};
+use crate::shared::{Dynamic, EventCount, Holder, SLICE, SPIN, Width};
 use crate::sync::Ordering;
-use crate::sync::private::{AtomicU32, AtomicU64};
+use crate::sync::private::{AtomicBool, AtomicU32, AtomicU64};
 
 /// What a queue is asked to be, or expected to be.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +99,10 @@ pub(crate) struct RawQueue {
     core: Core,
     /// Tells this handle from the other handles of this process.
     handle: u64,
+    /// Whether wakers have to fence for themselves.
+    fenced: bool,
+    /// Whether the last enqueue found no room.
+    was_full: AtomicBool,
     spin: AtomicU64,
     /// Who holds up our enqueueing.
     full: Stuck,
@@ -178,11 +182,14 @@ impl RawQueue {
             Mode::Mpmc => Core::Mpmc(Mpmc::new(placed)),
             Mode::Spsc => Core::Spsc(Box::new(Spsc::new(placed))),
         };
+        let fenced = section.segment().attachment().is_fenced();
         Ok(Self {
             section,
             placed,
             core,
             handle: Section::next_handle(),
+            fenced,
+            was_full: AtomicBool::new(false),
             spin: AtomicU64::new(SPIN),
             full: Stuck::default(),
             empty: Stuck::default(),
@@ -233,7 +240,7 @@ impl RawQueue {
     /// Wakes those who sleep on `event`, after the condition they wait for was made true.
     #[inline(always)]
     fn wake(&self, event: &EventCount) {
-        event.notify(self.section.segment().attachment().is_fenced());
+        event.notify(self.fenced);
     }
 
     /// The producer's side of an operation: checks, and which algorithm.
@@ -253,7 +260,7 @@ impl RawQueue {
             }
             Core::Spsc(queue) => {
                 // SAFETY: the contract of a handle: one thread per end.
-                if !unsafe { queue.is_producer(self.who()) } {
+                if !unsafe { queue.is_producer(|| self.who()) } {
                     self.become_producer(queue)?;
                 }
                 Ok(Step::of(spsc(queue)?, Status::Full))
@@ -275,7 +282,7 @@ impl RawQueue {
             }
             Core::Spsc(queue) => {
                 // SAFETY: the contract of a handle: one thread per end.
-                if !unsafe { queue.is_consumer(self.who()) } {
+                if !unsafe { queue.is_consumer(|| self.who()) } {
                     self.become_consumer(queue)?;
                 }
                 Ok(Step::of(spsc(queue), Status::Empty))
@@ -337,6 +344,41 @@ impl RawQueue {
     #[inline(always)]
     pub(crate) unsafe fn enqueue<W: Width>(&self, width: W, element: *const u8) -> Result<Status> {
         // SAFETY: the caller's promises.
+        unsafe { if self.enqueue_at_once(width, element) { Ok(Status::Ok) } else { self.enqueue_otherwise(element) } }
+    }
+
+    /// As [`enqueue`](Self::enqueue) in the usual case, which cannot fail; false, with nothing done, in any other.
+    ///
+    /// # Safety
+    /// As [`enqueue`](Self::enqueue).
+    #[inline(always)]
+    pub(crate) unsafe fn enqueue_at_once<W: Width>(&self, width: W, element: *const u8) -> bool {
+        if self.control().is_shut() {
+            return false;
+        }
+        let done = match &self.core {
+            // SAFETY: the caller's promises.
+            Core::Spsc(queue) => unsafe { queue.enqueue_in_run(width, element) },
+            Core::Mpmc(queue) => {
+                let me = self.me();
+                // Who waits for room looks before it claims.
+                let may = me != 0 && !self.was_full.load(Ordering::Relaxed);
+                // SAFETY: the caller's promises.
+                may && unsafe { queue.enqueue_at_once(me, width, element) }
+            }
+        };
+        if done {
+            self.wake(&self.control().events.items);
+        }
+        done
+    }
+
+    /// # Safety
+    /// As [`enqueue`](Self::enqueue).
+    #[inline(never)]
+    pub(crate) unsafe fn enqueue_otherwise(&self, element: *const u8) -> Result<Status> {
+        let width = Dynamic(self.elem_size());
+        // SAFETY: the caller's promises.
         let step = self.produce(
             |queue, me| unsafe { queue.enqueue(me, width, element) },
             |queue| unsafe { queue.enqueue(width, element) },
@@ -344,6 +386,7 @@ impl RawQueue {
         if step.is_done() {
             self.wake(&self.control().events.items);
         }
+        self.was_full.store(!step.is_done(), Ordering::Relaxed);
         Ok(step.status())
     }
 
@@ -354,6 +397,36 @@ impl RawQueue {
     /// end of this handle at the same time (here and in every function that dequeues).
     #[inline(always)]
     pub(crate) unsafe fn dequeue<W: Width>(&self, width: W, element: *mut u8) -> Result<Status> {
+        // SAFETY: the caller's promises.
+        unsafe { if self.dequeue_at_once(width, element) { Ok(Status::Ok) } else { self.dequeue_otherwise(element) } }
+    }
+
+    /// As [`dequeue`](Self::dequeue) in the usual case, which cannot fail; false, with nothing done, in any other.
+    ///
+    /// # Safety
+    /// As [`dequeue`](Self::dequeue).
+    #[inline(always)]
+    pub(crate) unsafe fn dequeue_at_once<W: Width>(&self, width: W, element: *mut u8) -> bool {
+        let done = match &self.core {
+            // SAFETY: the caller's promises.
+            Core::Spsc(queue) => unsafe { queue.dequeue_at_once(width, element) },
+            Core::Mpmc(queue) => {
+                let me = self.me();
+                // SAFETY: the caller's promises.
+                me != 0 && unsafe { queue.dequeue_at_once(me, width, element) }
+            }
+        };
+        if done {
+            self.wake(&self.control().events.space);
+        }
+        done
+    }
+
+    /// # Safety
+    /// As [`dequeue`](Self::dequeue).
+    #[inline(never)]
+    pub(crate) unsafe fn dequeue_otherwise(&self, element: *mut u8) -> Result<Status> {
+        let width = Dynamic(self.elem_size());
         // SAFETY: the caller's promises.
         let step = self.consume(
             |queue, me| unsafe { queue.dequeue(me, width, element) },
@@ -466,7 +539,7 @@ impl RawQueue {
         let mine = match &self.core {
             Core::Mpmc(queue) => me != 0 && queue.commit(me, position),
             // SAFETY: the caller's promise.
-            Core::Spsc(queue) => unsafe { queue.is_producer(self.who()) && queue.commit(position) },
+            Core::Spsc(queue) => unsafe { queue.is_producer(|| self.who()) && queue.commit(position) },
         };
         if !mine {
             return Err(self.not_held(position, "claimed"));
@@ -484,7 +557,7 @@ impl RawQueue {
         let mine = match &self.core {
             Core::Mpmc(queue) => me != 0 && queue.abort(me, position),
             // SAFETY: the caller's promise.
-            Core::Spsc(queue) => unsafe { queue.is_producer(self.who()) && queue.abort(position) },
+            Core::Spsc(queue) => unsafe { queue.is_producer(|| self.who()) && queue.abort(position) },
         };
         if !mine {
             return Err(self.not_held(position, "claimed"));
@@ -515,7 +588,7 @@ impl RawQueue {
         let mine = match &self.core {
             Core::Mpmc(queue) => me != 0 && queue.release(me, position),
             // SAFETY: the caller's promise.
-            Core::Spsc(queue) => unsafe { queue.is_consumer(self.who()) && queue.release(position) },
+            Core::Spsc(queue) => unsafe { queue.is_consumer(|| self.who()) && queue.release(position) },
         };
         if !mine {
             return Err(self.not_held(position, "peeked"));
@@ -550,15 +623,27 @@ impl RawQueue {
         }
     }
 
+    /// What inline code outside of this library works on, if there can be any.
+    pub(crate) fn inline(&self) -> Option<Inline<'_>> {
+        match &self.core {
+            Core::Spsc(queue) if !self.fenced => queue.inline(),
+            _ => None,
+        }
+    }
+
+    /// Wakes whoever sleeps.
+    pub(crate) fn wake_all(&self) {
+        self.control().events.items.notify_slow();
+        self.control().events.space.notify_slow();
+    }
+
     /// No more enqueues; consumers take what there is.
     pub(crate) fn shutdown(&self) -> Result<()> {
         if self.me() == 0 {
             return Err(self.section.unregistered());
         }
-        let events = &self.control().events;
-        events.shut.store(1, Ordering::Release);
-        events.items.notify_slow();
-        events.space.notify_slow();
+        self.control().events.shut.store(1, Ordering::Release);
+        self.wake_all();
         Ok(())
     }
 

@@ -7,12 +7,14 @@
 //! word each, which is the same with one element to a line. Only the producer writes lines.
 //!
 //! The producer writes an element and then the line's word, so every element is visible at once. The consumer that finds
-//! the count risen copies all the news of a packed line into its own memory in one go, and serves the next calls from
+//! the count risen by several copies all the news of a packed line into its own memory in one go, and serves the next calls from
 //! there: the line goes over once while the producer fills it, not once per element.
 //!
 //! The producer needs to know how far the consumer is only to not overwrite, so the consumer tells it seldom: `head` is
-//! stored every quarter of the capacity, and at once when the producer sleeps. A producer that finds no room by `head` looks at
-//! `exact`, so that full means full.
+//! stored every quarter of the capacity. A producer that finds no room by `head` looks at `exact`, so that full means full.
+//!
+//! Both ends go in *runs*: up to `stop`, which is where the line, the known room or the known news end, an operation is a copy, a store
+//! of the word (or of the position), and a step. All else is done between runs.
 //!
 //! # Ordering
 //!
@@ -28,8 +30,11 @@
 //!
 //! - *consumer*: `exact` is stored before an element is handed out, and `taken` before one is shown in place, so a
 //!   successor hands nothing out twice. What the dead one held in its hands (one call's worth) is lost.
-//! - *producer*: `tail` is stored after the words, so it may lag; the lines themselves tell a successor what was published.
-//!   What was written but not published is not there.
+//! - *producer*: `tail` is stored between runs, so it lags; the lines themselves tell a successor, and everybody who asks, what was
+//!   published since. What was written but not published is not there.
+//!
+//! A forked child has copies of its parent's handles, but is neither end: the kernel gives it zeros for the state of both ends, and a
+//! zeroed end is at its `stop`. Where the kernel does not know how, an end looks whose it is whenever a run begins, and runs are of one element.
 //!
 //! Wait-free, both ends, but for the take-over of an end.
 //!
@@ -37,65 +42,102 @@
 //! lazy heads and succession are our own.
 
 use std::cell::UnsafeCell;
+use std::ptr::null_mut;
 
 use super::layout::{Control, Placed};
 use super::{Attempt, Claimed};
 use crate::error::{Result, fail};
+use crate::os::wiped::Wiped;
 use crate::shared::{CacheAligned, Width, load_element, store_element};
-use crate::sync::{Ordering, PUBLISH};
+use crate::sync::{AtomicU64, Ordering, PUBLISH};
 
 const COUNT_BITS: u32 = 8;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
-/// The longest packed line in bytes.
-const LINE_BYTES: usize = 64;
-
-/// A place in the endless sequence of elements.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Place {
-    /// How many elements came before.
-    position: u64,
-    /// The number of its line in the endless sequence.
-    line: u64,
-    /// Where that line lies: its number modulo the number of lines.
-    index: u64,
-    /// Which element of its line it is.
-    nth: usize,
+/// The word of the line after `word`'s, when none of its elements is there.
+fn after_line(word: u64) -> u64 {
+    ((word >> COUNT_BITS) + 1) << COUNT_BITS
 }
 
-/// The producer's private state.
-#[derive(Debug, Default)]
-struct Producer {
-    /// Who this state was made for ([`Attachment::who`](crate::segment::Attachment)); 0: we are not the producer.
-    who: u32,
-    next: Place,
+/// The longest packed line in bytes.
+const LINE_BYTES: usize = 64;
+/// The longest run where every element has a line of its own: how far `tail` may lag.
+const LONGEST_RUN: u64 = 64;
+
+/// The producer's private state. Zero: we are not the producer.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Producer {
+    /// Where the next element goes.
+    pub(crate) element: *mut u8,
+    /// Where this run ends.
+    pub(crate) stop: *mut u8,
+    /// The word of that element's line.
+    pub(crate) word: *const AtomicU64,
+    /// What the word becomes with that element: the line's number, and the count with it.
+    pub(crate) value: u64,
     /// The position up to which there is room, as far as we know.
     limit: u64,
     /// The position claimed in place, or [`NONE`]. Enqueueing leaves it behind.
     claimed: u64,
+    /// Who this state was made for ([`Attachment::who`](crate::segment::Attachment)).
+    who: u32,
 }
 
 /// A position there never is.
 const NONE: u64 = u64::MAX;
 
-/// The consumer's private state.
+/// The consumer's private state. Zero: we are not the consumer.
 #[derive(Debug)]
-struct Consumer {
-    /// Who this state was made for; 0: we are not the consumer.
-    who: u32,
-    next: Place,
-    /// How many elements of the current line are known to be there (and, if packed, are in `news`).
-    known: usize,
-    /// The position at which `head` is stored next.
-    tell_at: u64,
+#[repr(C)]
+pub(crate) struct Consumer {
+    /// Where the next element is: in its line, or in `news`.
+    pub(crate) element: *mut u8,
+    /// Where this run ends.
+    pub(crate) stop: *mut u8,
+    /// The word of the line that is read.
+    pub(crate) word: *const AtomicU64,
+    /// What the word was when we looked: the line's number, and how many of its elements are known.
+    pub(crate) value: u64,
+    /// How many elements were taken.
+    pub(crate) position: u64,
+    /// The position from which on `head` is stored anew.
+    pub(crate) tell_at: u64,
     /// The position shown in place, or [`NONE`]. Dequeueing leaves it behind.
     peeked: u64,
-    /// The current line, copied out; its elements are where they are in the line.
-    news: Line,
+    /// Who this state was made for.
+    who: u32,
+    /// The news of a packed line, copied out; each element is where it is in the line.
+    pub(crate) news: Line,
 }
 
 #[derive(Debug)]
 #[repr(C, align(64))]
-struct Line([u8; LINE_BYTES]);
+pub(crate) struct Line([u8; LINE_BYTES]);
+
+#[derive(Debug)]
+#[repr(C)]
+struct Ends {
+    producer: CacheAligned<UnsafeCell<Producer>>,
+    consumer: CacheAligned<UnsafeCell<Consumer>>,
+}
+
+/// How far one element is from the next, and what the word gains with it.
+#[derive(Clone, Copy, Debug)]
+struct Stride {
+    element: usize,
+    word: usize,
+    value: u64,
+}
+
+/// All that an operation touches within a run, for inline code outside of this library (`ffi::inline`).
+#[cfg(not(loom))]
+pub(crate) struct Inline<'a> {
+    pub(crate) producer: *mut Producer,
+    pub(crate) consumer: *mut Consumer,
+    pub(crate) control: &'a Control,
+    pub(crate) placed: Placed,
+    pub(crate) quarter: u64,
+}
 
 /// One handle's view of a queue: the algorithm, and the private state of whichever ends this handle has.
 #[derive(Debug)]
@@ -104,8 +146,8 @@ pub(crate) struct Spsc {
     capacity: u64,
     /// How many elements the consumer takes between telling the producer.
     quarter: u64,
-    producer: CacheAligned<UnsafeCell<Producer>>,
-    consumer: CacheAligned<UnsafeCell<Consumer>>,
+    stride: Stride,
+    ends: Wiped<Ends>,
 }
 
 // SAFETY: shared memory is reached through atomics; the private state of an end is used by one thread at a time, which is
@@ -116,92 +158,109 @@ unsafe impl Sync for Spsc {}
 
 impl Spsc {
     pub(crate) fn new(placed: Placed) -> Self {
-        let capacity = placed.geometry.shape.capacity;
-        let consumer = Consumer {
-            who: 0,
-            next: Place::default(),
-            known: 0,
-            tell_at: 0,
-            peeked: NONE,
-            news: Line([0; LINE_BYTES]),
+        // SAFETY: zeroed ends are ends that we are not: null pointers and numbers.
+        Self::over(placed, unsafe { Wiped::zeroed() })
+    }
+
+    fn over(placed: Placed, ends: Wiped<Ends>) -> Self {
+        let geometry = placed.geometry;
+        let capacity = geometry.shape.capacity;
+        let stride = if geometry.per_line > 1 {
+            Stride { element: geometry.step, word: 0, value: 1 }
+        } else {
+            Stride { element: geometry.stride, word: geometry.stride, value: 1 << COUNT_BITS }
         };
-        Self {
-            placed,
-            capacity,
-            quarter: (capacity / 4).max(1),
-            producer: CacheAligned(UnsafeCell::new(Producer { claimed: NONE, ..Producer::default() })),
-            consumer: CacheAligned(UnsafeCell::new(consumer)),
-        }
+        Self { placed, capacity, quarter: (capacity / 4).max(1), stride, ends }
     }
 
     fn control(&self) -> &Control {
         self.placed.control()
     }
 
-    fn per_line(&self) -> usize {
-        self.placed.geometry.per_line
-    }
-
-    /// Whether news are copied out line by line. In a model they are read from the line, where races are seen.
     #[inline(always)]
-    fn is_packed(&self) -> bool {
-        cfg!(not(loom)) && self.per_line() > 1
+    fn per_line(&self) -> u64 {
+        self.placed.geometry.per_line as u64
     }
 
-    fn place(&self, position: u64) -> Place {
-        let per_line = self.per_line() as u64;
-        let line = position / per_line;
-        Place { position, line, index: line % self.placed.geometry.lines, nth: (position % per_line) as usize }
-    }
-
-    /// The place after `place`.
+    /// # Safety
+    /// Here and in every producer function: no other thread uses the producer end of this handle at the same time.
     #[inline(always)]
-    fn step(&self, place: &mut Place) {
-        place.position += 1;
-        place.nth += 1;
-        if place.nth == self.per_line() {
-            place.nth = 0;
-            place.line += 1;
-            place.index += 1;
-            if place.index == self.placed.geometry.lines {
-                place.index = 0;
-            }
-        }
+    #[expect(clippy::mut_from_ref, reason = "one thread per end is the contract")]
+    unsafe fn producer(&self) -> &mut Producer {
+        // SAFETY: the caller's promise.
+        unsafe { &mut *self.ends.producer.get() }
     }
 
-    /// How many elements of the line at `place` are there; 0 when the line is of another lap.
+    /// # Safety
+    /// Here and in every consumer function: no other thread uses the consumer end of this handle at the same time.
     #[inline(always)]
-    fn published(&self, place: &Place) -> usize {
-        let word = self.placed.word(place.index).load(Ordering::Acquire);
-        if word >> COUNT_BITS == place.line { ((word & COUNT_MASK) as usize).min(self.per_line()) } else { 0 }
+    #[expect(clippy::mut_from_ref, reason = "one thread per end is the contract")]
+    unsafe fn consumer(&self) -> &mut Consumer {
+        // SAFETY: the caller's promise.
+        unsafe { &mut *self.ends.consumer.get() }
+    }
+
+    /// `word`; or, behind the last line, the first line's.
+    #[inline(always)]
+    fn wrapped(&self, word: *const AtomicU64) -> *const AtomicU64 {
+        if word == self.placed.end() { self.placed.word(0) } else { word }
+    }
+
+    /// The element `nth` of the line of `word`.
+    #[inline(always)]
+    fn element(&self, word: *const AtomicU64, nth: u64) -> *mut u8 {
+        let offset = self.placed.geometry.first + nth as usize * self.placed.geometry.step;
+        word.cast_mut().cast::<u8>().wrapping_add(offset)
+    }
+
+    /// The line of `position`, and the word that it has when the elements before `position` are published.
+    fn line(&self, position: u64) -> (*const AtomicU64, u64) {
+        let line = position / self.per_line();
+        let word = self.placed.word(line % self.placed.geometry.lines);
+        (word, line << COUNT_BITS | (position % self.per_line()))
+    }
+
+    /// Whether the element at `position` is published, and not yet overwritten.
+    fn is_published(&self, position: u64) -> bool {
+        let (word, before) = self.line(position);
+        // SAFETY: a line's word.
+        let news = unsafe { &*word }.load(Ordering::Acquire).wrapping_sub(before);
+        news.wrapping_sub(1) < self.per_line() - (before & COUNT_MASK)
+    }
+
+    /// The first position from `from` on whose element is not published.
+    fn published(&self, from: u64) -> u64 {
+        (from..from.saturating_add(self.capacity))
+            .find(|position| !self.is_published(*position))
+            .unwrap_or(from.saturating_add(self.capacity))
     }
 
     /// Whether this handle is the producer in the name of `who`: not what a forked child has copied from its parent.
     ///
     /// # Safety
-    /// Here and in every producer function: no other thread uses the producer end of this handle at the same time.
+    /// As [`producer`](Self::producer).
     #[inline(always)]
-    pub(crate) unsafe fn is_producer(&self, who: u32) -> bool {
+    pub(crate) unsafe fn is_producer(&self, who: impl FnOnce() -> u32) -> bool {
         // SAFETY: the caller's promise.
-        let producer = unsafe { &*self.producer.get() };
-        producer.who == who && who != 0
+        let producer = unsafe { self.producer() };
+        !producer.word.is_null() && (self.ends.is_wiped() || producer.who == who())
     }
 
     /// Whether this handle is the consumer in the name of `who`.
     ///
     /// # Safety
-    /// Here and in every consumer function: no other thread uses the consumer end of this handle at the same time.
+    /// As [`consumer`](Self::consumer).
     #[inline(always)]
-    pub(crate) unsafe fn is_consumer(&self, who: u32) -> bool {
+    pub(crate) unsafe fn is_consumer(&self, who: impl FnOnce() -> u32) -> bool {
         // SAFETY: the caller's promise.
-        let consumer = unsafe { &*self.consumer.get() };
-        consumer.who == who && who != 0
+        let consumer = unsafe { self.consumer() };
+        !consumer.word.is_null() && (self.ends.is_wiped() || consumer.who == who())
     }
 
     /// Continues where the last producer stopped. The caller has taken the end.
     ///
     /// # Safety
-    /// As [`is_producer`](Self::is_producer).
+    /// As [`producer`](Self::producer).
     pub(crate) unsafe fn succeed_producer(&self, who: u32) -> Result<()> {
         // An element shown in place is handed out, but its slot is not free yet: room is counted from `position` alone.
         // Loaded first: it only grows, and nothing loaded later can be behind it.
@@ -211,31 +270,38 @@ impl Spsc {
             return Err(self.corrupt(tail, exact));
         }
         // What was published after the last store of `tail`.
-        let mut next = self.place(tail);
-        while next.position - exact < self.capacity && self.published(&next) > next.nth {
-            self.step(&mut next);
-        }
-        self.control().tail.store(next.position, Ordering::Release);
+        let next = self.published(tail).min(exact + self.capacity);
+        self.control().tail.store(next, Ordering::Release);
+        let (word, before) = self.line(next);
+        let element = self.element(word, before & COUNT_MASK);
+        let limit = exact + self.capacity;
         // SAFETY: the caller's promise.
-        unsafe { *self.producer.get() = Producer { who, next, limit: exact + self.capacity, claimed: NONE } };
+        *unsafe { self.producer() } =
+            Producer { element, stop: element, word, value: before + 1, limit, claimed: NONE, who };
         Ok(())
     }
 
     /// Continues where the last consumer stopped. The caller has taken the end.
     ///
     /// # Safety
-    /// As [`is_consumer`](Self::is_consumer).
+    /// As [`consumer`](Self::consumer).
     pub(crate) unsafe fn succeed_consumer(&self, who: u32) -> Result<()> {
         let exact = self.consumed()?;
         self.control().exact.position.store(exact, Ordering::Release);
         self.control().head.store(exact, Ordering::Release);
+        let (word, value) = self.line(exact);
         // SAFETY: the caller's promise.
-        let consumer = unsafe { &mut *self.consumer.get() };
-        consumer.who = who;
-        consumer.next = self.place(exact);
-        consumer.known = 0;
-        consumer.tell_at = exact + self.quarter;
-        consumer.peeked = NONE;
+        *unsafe { self.consumer() } = Consumer {
+            element: null_mut(),
+            stop: null_mut(),
+            word,
+            value,
+            position: exact,
+            tell_at: exact + self.quarter,
+            peeked: NONE,
+            who,
+            news: Line([0; LINE_BYTES]),
+        };
         Ok(())
     }
 
@@ -252,17 +318,53 @@ impl Spsc {
         fail!(Corrupt, "the queue says it has positions {head} to {tail}, which its capacity {} forbids", self.capacity)
     }
 
-    /// Whether there is room for the next element; looks at the consumer's position only when there seems to be none.
+    /// The position of the producer's next element.
     #[inline(always)]
-    fn has_room(&self, producer: &mut Producer) -> Result<bool> {
-        if producer.next.position < producer.limit { Ok(true) } else { self.find_room(producer) }
+    fn next_position(&self, producer: &Producer) -> u64 {
+        (producer.value >> COUNT_BITS) * self.per_line() + (producer.value & COUNT_MASK) - 1
     }
 
+    /// Whether there is room for the next element.
+    #[inline(always)]
+    fn has_room(&self, producer: &mut Producer) -> Result<bool> {
+        if producer.element == producer.stop { self.begin_run(producer) } else { Ok(true) }
+    }
+
+    /// Begins the producer's next run; false when the queue is full.
     #[inline(never)]
-    fn find_room(&self, producer: &mut Producer) -> Result<bool> {
+    fn begin_run(&self, producer: &mut Producer) -> Result<bool> {
+        let geometry = &self.placed.geometry;
+        let packed = geometry.per_line > 1;
+        if packed && producer.value & COUNT_MASK > self.per_line() {
+            producer.value = after_line(producer.value) | 1;
+            producer.word = self.wrapped(producer.word.wrapping_byte_add(geometry.stride));
+            producer.element = self.element(producer.word, 0);
+        } else if !packed {
+            producer.word = self.wrapped(producer.word);
+            producer.element = self.element(producer.word, 0);
+        }
+        // Should what follows fail.
+        producer.stop = producer.element;
+        let position = self.next_position(producer);
+        self.control().tail.store(position, Ordering::Release);
+        if position >= producer.limit && !self.find_room(producer, position)? {
+            return Ok(false);
+        }
+        let together = if packed {
+            self.per_line() + 1 - (producer.value & COUNT_MASK)
+        } else {
+            let to_the_end = self.placed.end().addr() - producer.word.addr();
+            LONGEST_RUN.min((to_the_end / geometry.stride) as u64)
+        };
+        let run = if self.ends.is_wiped() { together.min(producer.limit - position) } else { 1 };
+        producer.stop = producer.element.wrapping_add(run as usize * self.stride.element);
+        Ok(true)
+    }
+
+    /// Looks how far the consumer is; false when the queue is full.
+    fn find_room(&self, producer: &mut Producer, next: u64) -> Result<bool> {
         for told in [&*self.control().head, &self.control().exact.position] {
             let head = told.load(Ordering::Acquire);
-            let next = producer.next.position;
             // A head ahead of us is a scribbling peer's; one that lags only means less room.
             if head > next {
                 return Err(self.corrupt(next, head));
@@ -275,31 +377,44 @@ impl Spsc {
         Ok(false)
     }
 
-    /// Publishes the element at the producer's place and moves on.
+    /// Publishes the element at the producer's place, and moves on.
     #[inline(always)]
     fn publish(&self, producer: &mut Producer) {
-        let Place { line, index, nth, .. } = producer.next;
-        self.placed.word(index).store(line << COUNT_BITS | (nth as u64 + 1), PUBLISH);
-        self.step(&mut producer.next);
-        self.control().tail.store(producer.next.position, Ordering::Release);
+        // SAFETY: the word of a line of ours, as this run is not over.
+        unsafe { &*producer.word }.store(producer.value, PUBLISH);
+        producer.element = producer.element.wrapping_add(self.stride.element);
+        producer.word = producer.word.wrapping_byte_add(self.stride.word);
+        producer.value += self.stride.value;
     }
 
     /// Enqueues a copy of `element`.
     ///
     /// # Safety
-    /// As [`is_producer`](Self::is_producer), which is true; `element` is readable for an element of `width`, which is
+    /// As [`producer`](Self::producer), which we are; `element` is readable for an element of `width`, which is
     /// the queue's element size.
     #[inline(always)]
     pub(crate) unsafe fn enqueue<W: Width>(&self, width: W, element: *const u8) -> Result<Attempt<()>> {
         // SAFETY: the caller's promise.
-        let producer = unsafe { &mut *self.producer.get() };
-        if !self.has_room(producer)? {
-            return Ok(Attempt::Not);
+        let room = self.has_room(unsafe { self.producer() })?;
+        // SAFETY: the caller's promise.
+        Ok(if room && unsafe { self.enqueue_in_run(width, element) } { Attempt::Done(()) } else { Attempt::Not })
+    }
+
+    /// As [`enqueue`](Self::enqueue); false, with nothing done, when the run is over, or we are not the producer.
+    ///
+    /// # Safety
+    /// As [`enqueue`](Self::enqueue), but that we are the producer.
+    #[inline(always)]
+    pub(crate) unsafe fn enqueue_in_run<W: Width>(&self, width: W, element: *const u8) -> bool {
+        // SAFETY: the caller's promise.
+        let producer = unsafe { self.producer() };
+        let goes_on = producer.element != producer.stop;
+        if goes_on {
+            // SAFETY: there is room, so the consumer has left this element, and only we write.
+            unsafe { store_element(width, element, producer.element) };
+            self.publish(producer);
         }
-        // SAFETY: there is room, so the consumer has left this element, and only we write.
-        unsafe { store_element(width, element, self.placed.element(producer.next.index, producer.next.nth)) };
-        self.publish(producer);
-        Ok(Attempt::Done(()))
+        goes_on
     }
 
     /// Enqueues up to `count` elements, each line published once; returns how many.
@@ -314,7 +429,7 @@ impl Spsc {
         count: usize,
     ) -> Result<usize> {
         // SAFETY: the caller's promise.
-        let producer = unsafe { &mut *self.producer.get() };
+        let producer = unsafe { self.producer() };
         let mut done = 0;
         while done < count {
             match self.has_room(producer) {
@@ -324,50 +439,52 @@ impl Spsc {
                 // What is in is in; the error comes back with the next call.
                 Err(_) => break,
             }
-            let Place { position, line, index, nth } = producer.next;
-            let room = usize::try_from(producer.limit - position).unwrap_or(usize::MAX);
-            let some = (count - done).min(self.per_line() - nth).min(room);
+            let run = (producer.stop.addr() - producer.element.addr()) / self.stride.element;
+            // One line's, published by its last.
+            let some = if self.stride.word == 0 { run.min(count - done) } else { 1 };
             for offset in 0..some {
                 // SAFETY: as in `enqueue`, and inside the caller's elements.
                 unsafe {
-                    store_element(
-                        width,
-                        elements.add((done + offset) * bytes),
-                        self.placed.element(index, nth + offset),
-                    );
+                    let to = producer.element.wrapping_add(offset * self.stride.element);
+                    store_element(width, elements.add((done + offset) * bytes), to);
                 }
-                self.step(&mut producer.next);
             }
-            self.placed.word(index).store(line << COUNT_BITS | (nth + some) as u64, PUBLISH);
+            producer.value += some as u64 - 1;
+            producer.element = producer.element.wrapping_add((some - 1) * self.stride.element);
+            self.publish(producer);
             done += some;
         }
-        self.control().tail.store(producer.next.position, Ordering::Release);
         Ok(done)
     }
 
     /// The place of the next element, to be filled in place. Claiming again gives the same.
     ///
     /// # Safety
-    /// As [`is_producer`](Self::is_producer), which is true.
+    /// As [`producer`](Self::producer), which we are.
     pub(crate) unsafe fn claim(&self) -> Result<Attempt<Claimed>> {
         // SAFETY: the caller's promise.
-        let producer = unsafe { &mut *self.producer.get() };
+        let producer = unsafe { self.producer() };
         if !self.has_room(producer)? {
             return Ok(Attempt::Not);
         }
-        let next = producer.next;
-        producer.claimed = next.position;
-        Ok(Attempt::Done(Claimed { position: next.position, data: self.placed.element(next.index, next.nth) }))
+        let position = self.next_position(producer);
+        producer.claimed = position;
+        Ok(Attempt::Done(Claimed { position, data: producer.element }))
+    }
+
+    /// Whether `position` is claimed. If so, no run has ended since, and its element is the next.
+    fn is_claimed(&self, producer: &Producer, position: u64) -> bool {
+        producer.claimed == position && producer.element != producer.stop && self.next_position(producer) == position
     }
 
     /// Publishes the claimed element. False when `position` is not the one claimed.
     ///
     /// # Safety
-    /// As [`is_producer`](Self::is_producer), which is true.
+    /// As [`producer`](Self::producer), which we are.
     pub(crate) unsafe fn commit(&self, position: u64) -> bool {
         // SAFETY: the caller's promise.
-        let producer = unsafe { &mut *self.producer.get() };
-        let mine = producer.next.position == position && producer.claimed == position;
+        let producer = unsafe { self.producer() };
+        let mine = self.is_claimed(producer, position);
         if mine {
             self.publish(producer);
         }
@@ -377,98 +494,98 @@ impl Spsc {
     /// Gives the claimed element up. False when `position` is not the one claimed.
     ///
     /// # Safety
-    /// As [`is_producer`](Self::is_producer), which is true.
+    /// As [`producer`](Self::producer), which we are.
     pub(crate) unsafe fn abort(&self, position: u64) -> bool {
         // SAFETY: the caller's promise.
-        let producer = unsafe { &mut *self.producer.get() };
-        let mine = producer.next.position == position && producer.claimed == position;
+        let producer = unsafe { self.producer() };
+        let mine = self.is_claimed(producer, position);
         if mine {
             producer.claimed = NONE;
         }
         mine
     }
 
-    /// Makes sure that the next element, if there is one, is known and (if packed) copied out.
+    /// Whether there is a next element.
     #[inline(always)]
     fn has_element(&self, consumer: &mut Consumer) -> bool {
-        consumer.next.nth < consumer.known || self.look(consumer)
+        consumer.element != consumer.stop || self.look(consumer)
     }
 
+    /// Begins the consumer's next run with whatever its line has got; false when that is nothing.
     #[inline(always)]
     fn look(&self, consumer: &mut Consumer) -> bool {
-        let next = consumer.next;
-        let count = self.published(&next);
-        if count <= next.nth {
+        if consumer.value & COUNT_MASK == self.per_line() {
+            self.next_line(consumer);
+        }
+        let known = consumer.value & COUNT_MASK;
+        // SAFETY: a line's word.
+        let fresh = unsafe { &*consumer.word }.load(Ordering::Acquire).wrapping_sub(consumer.value);
+        // A line of an earlier lap is far behind; what is further ahead than the line has elements is scribbled.
+        if fresh.wrapping_sub(1) >= self.per_line() - known {
             return false;
         }
-        if self.is_packed() {
-            let from = self.placed.element(next.index, next.nth);
-            let offset = self.placed.geometry.first + next.nth * self.placed.geometry.step;
-            let bytes = (count - next.nth) * self.placed.geometry.step;
-            // SAFETY: `count` is at most the elements of a line, so both ranges end inside their lines; the producer is
+        let (from, bytes) = (self.element(consumer.word, known), fresh as usize * self.placed.geometry.step);
+        consumer.element = from;
+        // In a model elements are read where they lie, where races are seen.
+        if cfg!(not(loom)) && fresh > 1 {
+            consumer.element = consumer.news.0.as_mut_ptr().wrapping_add(from.addr() - consumer.word.addr());
+            // SAFETY: there are several to a line, so it is a packed one, and both ranges end inside their lines; the producer is
             // done with these elements and does not touch them before `head` or `exact` passes them.
-            unsafe { std::ptr::copy_nonoverlapping(from, consumer.news.0.as_mut_ptr().add(offset), bytes) };
+            unsafe { copy_words(from, consumer.element, bytes) };
         }
-        consumer.known = count;
+        consumer.stop = consumer.element.wrapping_add(bytes);
+        consumer.value += fresh;
         true
     }
 
-    /// Where the next element is to be read from, once it is known.
     #[inline(always)]
-    fn source(&self, consumer: &mut Consumer) -> *mut u8 {
-        let next = consumer.next;
-        if self.is_packed() {
-            let offset = self.placed.geometry.first + next.nth * self.placed.geometry.step;
-            // SAFETY: inside the line.
-            unsafe { consumer.news.0.as_mut_ptr().add(offset) }
-        } else {
-            self.placed.element(next.index, next.nth)
+    fn next_line(&self, consumer: &mut Consumer) {
+        consumer.value = after_line(consumer.value);
+        consumer.word = self.wrapped(consumer.word.wrapping_byte_add(self.placed.geometry.stride));
+        if consumer.position >= consumer.tell_at {
+            self.control().head.store(consumer.position, Ordering::Release);
+            consumer.tell_at = consumer.position + self.quarter;
         }
     }
 
-    /// Moves on past the next element. The caller has copied it out.
+    /// Moves on by `count` elements of this run, which were copied out.
     #[inline(always)]
-    fn pass(&self, consumer: &mut Consumer) {
-        self.step(&mut consumer.next);
-        if consumer.next.nth == 0 {
-            consumer.known = 0;
-        }
-    }
-
-    /// Stores the consumer's position, exactly for a successor, and now and then for the producer.
-    #[inline(always)]
-    fn settle(&self, consumer: &mut Consumer) {
-        let position = consumer.next.position;
-        self.control().exact.position.store(position, Ordering::Release);
-        if position >= consumer.tell_at || self.control().events.space.has_waiters() {
-            self.control().head.store(position, Ordering::Release);
-            consumer.tell_at = position + self.quarter;
-        }
+    fn pass(&self, consumer: &mut Consumer, count: usize) {
+        consumer.element = consumer.element.wrapping_add(count * self.placed.geometry.step);
+        consumer.position += count as u64;
+        self.control().exact.position.store(consumer.position, Ordering::Release);
     }
 
     /// Dequeues into `element`.
     ///
     /// # Safety
-    /// As [`is_consumer`](Self::is_consumer), which is true; `element` is writable for an element of `width`, which is
+    /// As [`consumer`](Self::consumer), which we are; `element` is writable for an element of `width`, which is
     /// the queue's element size.
     #[inline(always)]
     pub(crate) unsafe fn dequeue<W: Width>(&self, width: W, element: *mut u8) -> Attempt<()> {
         // SAFETY: the caller's promise.
-        let consumer = unsafe { &mut *self.consumer.get() };
+        let consumer = unsafe { self.consumer() };
         if !self.has_element(consumer) {
             return Attempt::Not;
         }
-        let source = self.source(consumer);
-        if self.is_packed() {
-            // SAFETY: private memory, as wide as an element.
-            unsafe { width.copy(source, element) };
-        } else {
-            // SAFETY: the element is there, and stays until `settle` passes it.
-            unsafe { load_element(width, source, element) };
-        }
-        self.pass(consumer);
-        self.settle(consumer);
+        // SAFETY: the element is there, and stays until it is passed.
+        unsafe { load_element(width, consumer.element, element) };
+        self.pass(consumer, 1);
         Attempt::Done(())
+    }
+
+    /// As [`dequeue`](Self::dequeue); false, with nothing done, when there is nothing, or when it must first be found out whether we are the
+    /// consumer.
+    ///
+    /// # Safety
+    /// As [`dequeue`](Self::dequeue), but that we are the consumer.
+    #[inline(always)]
+    pub(crate) unsafe fn dequeue_at_once<W: Width>(&self, width: W, element: *mut u8) -> bool {
+        // SAFETY: the caller's promise; and whoever is told by zeros that it is not the consumer need not be asked.
+        unsafe {
+            let known = self.ends.is_wiped() && !self.consumer().word.is_null();
+            known && self.dequeue(width, element) == Attempt::Done(())
+        }
     }
 
     /// Dequeues up to `count` elements; returns how many.
@@ -483,67 +600,87 @@ impl Spsc {
         count: usize,
     ) -> usize {
         // SAFETY: the caller's promise.
-        let consumer = unsafe { &mut *self.consumer.get() };
+        let consumer = unsafe { self.consumer() };
         let mut done = 0;
         while done < count && self.has_element(consumer) {
-            let some = (count - done).min(consumer.known - consumer.next.nth);
-            for offset in done..done + some {
-                let source = self.source(consumer);
+            let step = self.placed.geometry.step;
+            let some = (count - done).min((consumer.stop.addr() - consumer.element.addr()) / step);
+            for offset in 0..some {
                 // SAFETY: as in `dequeue`, and inside the caller's elements.
                 unsafe {
-                    if self.is_packed() {
-                        width.copy(source, elements.add(offset * bytes));
-                    } else {
-                        load_element(width, source, elements.add(offset * bytes));
-                    }
+                    let from = consumer.element.wrapping_add(offset * step);
+                    load_element(width, from, elements.add((done + offset) * bytes));
                 }
-                self.pass(consumer);
             }
+            self.pass(consumer, some);
             done += some;
-        }
-        if done > 0 {
-            self.settle(consumer);
         }
         done
     }
 
     /// The next element, to be read in place until [`release`](Self::release). Peeking again gives the same. If packed,
-    /// in place is in this handle's own copy of the line.
+    /// in place may be in this handle's own copy of the line.
     ///
     /// # Safety
-    /// As [`is_consumer`](Self::is_consumer), which is true.
+    /// As [`consumer`](Self::consumer), which we are.
     pub(crate) unsafe fn peek(&self) -> Attempt<Claimed> {
         // SAFETY: the caller's promise.
-        let consumer = unsafe { &mut *self.consumer.get() };
+        let consumer = unsafe { self.consumer() };
         if !self.has_element(consumer) {
             return Attempt::Not;
         }
-        let position = consumer.next.position;
+        let position = consumer.position;
         consumer.peeked = position;
         // Shown counts as handed out: a successor begins after it.
         self.control().exact.taken.store(position + 1, Ordering::Release);
-        Attempt::Done(Claimed { position, data: self.source(consumer) })
+        Attempt::Done(Claimed { position, data: consumer.element })
     }
 
     /// Moves on past the peeked element. False when `position` is not the one peeked.
     ///
     /// # Safety
-    /// As [`is_consumer`](Self::is_consumer), which is true.
+    /// As [`consumer`](Self::consumer), which we are.
     pub(crate) unsafe fn release(&self, position: u64) -> bool {
         // SAFETY: the caller's promise.
-        let consumer = unsafe { &mut *self.consumer.get() };
-        let mine = consumer.next.position == position && consumer.peeked == position;
+        let consumer = unsafe { self.consumer() };
+        let mine = consumer.position == position && consumer.peeked == position;
         if mine {
-            self.pass(consumer);
-            self.settle(consumer);
+            self.pass(consumer, 1);
         }
         mine
     }
 
+    /// What inline code works on, if it may: it does not ask who it is.
+    #[cfg(not(loom))]
+    pub(crate) fn inline(&self) -> Option<Inline<'_>> {
+        let (producer, consumer) = (self.ends.producer.get(), self.ends.consumer.get());
+        let Self { placed, quarter, .. } = *self;
+        self.ends.is_wiped().then(|| Inline { producer, consumer, control: self.control(), placed, quarter })
+    }
+
     /// How many elements were ever enqueued and dequeued.
     pub(crate) fn positions(&self) -> (u64, u64) {
+        // `exact` first: what is seen of the producer later is not behind it.
         let head = self.control().exact.position.load(Ordering::Acquire);
-        (self.control().tail.load(Ordering::Acquire), head)
+        (self.published(self.control().tail.load(Ordering::Acquire).max(head)), head)
+    }
+}
+
+/// Copies a few elements, which are not worth the call of a function.
+///
+/// # Safety
+/// Both ranges are valid for that many bytes, which are less than 64, and do not overlap.
+#[inline(always)]
+unsafe fn copy_words(from: *const u8, to: *mut u8, bytes: usize) {
+    let words = bytes / 8;
+    // SAFETY: the caller's promise.
+    unsafe {
+        for word in 0..words {
+            to.add(word * 8).cast::<[u8; 8]>().write(from.add(word * 8).cast::<[u8; 8]>().read());
+        }
+        for byte in words * 8..bytes {
+            to.add(byte).write(from.add(byte).read());
+        }
     }
 }
 
@@ -587,6 +724,15 @@ mod tests {
             test
         }
 
+        /// As where the kernel does not wipe what a child inherits.
+        fn unwiped(capacity: u64, size: usize) -> Self {
+            let mut test = Self::new(capacity, size);
+            // SAFETY: zeroed ends are ends that we are not.
+            test.queue = Spsc::over(test.queue.placed, unsafe { Wiped::kept() });
+            test.succeed();
+            test
+        }
+
         fn succeed(&self) {
             // SAFETY: one thread.
             unsafe {
@@ -624,8 +770,8 @@ mod tests {
     #[test]
     fn every_size_comes_out_in_order_and_full_means_full() {
         for size in [1, 2, 3, 7, 8, 12, 16, 27, 28, 29, 56, 64, 100] {
-            for capacity in [1, 2, 4, 64] {
-                let test = TestQueue::new(capacity, size);
+            for test in [1, 2, 4, 64].into_iter().flat_map(|n| [TestQueue::new(n, size), TestQueue::unwiped(n, size)]) {
+                let capacity = test.queue.capacity;
                 let (mut sent, mut received) = (0, 0);
                 for round in 0..200_u64 {
                     while sent - received < capacity {
@@ -757,6 +903,26 @@ mod tests {
         }
         test.queue.control().head.store(0, Ordering::Relaxed);
         assert!(!test.push(24));
+    }
+
+    #[test]
+    fn an_end_is_its_own_makers_only() {
+        for (test, wiped) in [(TestQueue::new(8, 8), true), (TestQueue::unwiped(8, 8), false)] {
+            assert_eq!(test.queue.ends.is_wiped(), wiped, "the kernel of this machine wipes");
+            // SAFETY: one thread.
+            unsafe {
+                assert!(test.queue.is_producer(|| 1) && test.queue.is_consumer(|| 1));
+                // In a child, who it is differs; or there are zeros.
+                assert_eq!((test.queue.is_producer(|| 2), test.queue.is_consumer(|| 2)), (wiped, wiped));
+                assert_eq!(test.queue.inline().is_some(), wiped);
+                let element = test.bytes(1);
+                let mut out = test.bytes(0);
+                // Each run is of one element, so that it is asked before the next.
+                assert!(test.push(1) && test.push(2));
+                assert_eq!(test.queue.enqueue_in_run(Dynamic(8), element.as_ptr()), wiped);
+                assert_eq!(test.queue.dequeue_at_once(Dynamic(8), out.as_mut_ptr()), wiped);
+            }
+        }
     }
 
     #[test]

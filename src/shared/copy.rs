@@ -11,6 +11,10 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// The length of an element, known when compiled or when run.
 pub(crate) trait Width: Copy {
+    /// This kind of width, which is `bytes`.
+    #[cfg(not(loom))]
+    fn of(bytes: usize) -> Self;
+
     /// Copies one element of this width.
     ///
     /// # Safety
@@ -33,6 +37,13 @@ impl<T> Clone for Fixed<T> {
 impl<T> Copy for Fixed<T> {}
 
 impl<T> Width for Fixed<T> {
+    #[cfg(not(loom))]
+    #[inline(always)]
+    fn of(bytes: usize) -> Self {
+        debug_assert_eq!(bytes, size_of::<T>());
+        Self::WIDTH
+    }
+
     #[inline(always)]
     unsafe fn copy(self, from: *const u8, to: *mut u8) {
         // SAFETY: the caller's promise; a constant length, so the compiler moves registers.
@@ -45,6 +56,12 @@ impl<T> Width for Fixed<T> {
 pub(crate) struct Dynamic(pub(crate) usize);
 
 impl Width for Dynamic {
+    #[cfg(not(loom))]
+    #[inline(always)]
+    fn of(bytes: usize) -> Self {
+        Self(bytes)
+    }
+
     #[inline(always)]
     unsafe fn copy(self, from: *const u8, to: *mut u8) {
         macro_rules! widths {

@@ -77,6 +77,12 @@ impl EventCount {
         self.waiters.load(Ordering::Relaxed) != 0
     }
 
+    /// Nonzero while somebody may be asleep, for code outside of this library that looks by itself.
+    #[cfg(not(loom))]
+    pub(crate) fn waiters(&self) -> *const AtomicU32 {
+        &raw const self.waiters
+    }
+
     /// Wakes whoever sleeps, if anybody does. `fenced`: membarrier does not reach this process.
     #[inline(always)]
     pub(crate) fn notify(&self, fenced: bool) {
