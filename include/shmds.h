@@ -1454,7 +1454,7 @@ typedef struct speculo_reader_stats {
    */
   uint64_t received;
   /**
-   * How many chunks it passed over, because they were obsolete or expired before it came to them.
+   * How many chunks it passed over, because they were replaced, obsolete or expired before it came to them.
    */
   uint64_t skipped;
   /**
@@ -3622,8 +3622,9 @@ shm_status speculo_reader_set_clock(const struct speculo_reader *reader,
 shm_status speculo_reader_close(struct speculo_reader *reader);
 
 /**
- * The next chunk that is valid now, after the last one: SHM_OK; SHM_EMPTY; SHM_CLOSED when the area was removed and nothing is left. Of an id, a newer
- * chunk never comes before an older one. What `view` is set to is there until the next call of this reader.
+ * The next chunk that is valid now, after the last one: SHM_OK; SHM_EMPTY; SHM_CLOSED when the area was removed and nothing is left. Of an id, no older
+ * chunk comes after a newer one, whether this, `speculo_reader_get` or `speculo_reader_next_valid` showed it; only `speculo_reader_seek` goes back. What
+ * `view` is set to is there until the next call of this reader.
  *
  * Errors: SHM_ERR_CORRUPT; SHM_ERR_PERMISSION when a new area cannot be opened; SHM_ERR_BUSY when it cannot be found.
  *
@@ -3644,7 +3645,8 @@ shm_status speculo_reader_next_wait(const struct speculo_reader *reader,
                                     struct speculo_view *view);
 
 /**
- * The newest chunk of an id: SHM_OK, or SHM_EMPTY when there is none or it is not valid. Where the reader is does not change.
+ * The newest chunk of an id: SHM_OK, or SHM_EMPTY when there is none or it is not valid. Where the reader is does not change:
+ * `speculo_reader_next` may still come to this chunk, but to none of its id that is older.
  *
  * Errors: as `speculo_reader_next`.
  *

@@ -2439,6 +2439,7 @@ class speculo_reader {
   }
 
   /// The next chunk that is valid now, after the last one; nothing if there is none, or the area was removed: closed().
+  /// Of an id, no older chunk comes after a newer one, whichever function showed it; only seek() goes back.
   [[nodiscard]] std::optional<speculo_chunk_view> next() { return take(speculo_reader_next); }
   /// Waits for one, asleep; nothing if none came in time, or the area was removed.
   [[nodiscard]] std::optional<speculo_chunk_view> next_for(timeout limit) {

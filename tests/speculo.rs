@@ -215,12 +215,16 @@ fn one_writer_at_a_time_and_the_next_goes_on() {
     assert_eq!(Reader::open(&name.0, &ReaderOptions::new()).unwrap_err().status(), Status::NotFound);
 }
 
-/// Where the chunks of an area's first generation are, to be changed as a writer's death would have left them.
+/// The bytes of an area, its first generation unless told, to be changed as a writer's death would have left them.
 struct Bytes(std::fs::File);
 
 impl Bytes {
     fn of(name: &Name) -> Self {
-        let path = format!("/dev/shm/{}.speculo-1", name.0);
+        Self::of_generation(name, 1)
+    }
+
+    fn of_generation(name: &Name, generation: u64) -> Self {
+        let path = format!("/dev/shm/{}.speculo-{generation}", name.0);
         Self(std::fs::File::options().read(true).write(true).open(path).unwrap())
     }
 
@@ -247,6 +251,90 @@ fn a_death_between_version_and_state_takes_nothing_from_readers() {
     let next = second.write(b"next", 0).unwrap().unwrap();
     assert_eq!(second.stats().committed, 2, "its version is given again");
     assert_eq!(rest(&mut reader), [(next, b"next".to_vec())]);
+}
+
+/// Updates a chunk as a writer does that dies before it marks the chunk at `old` as obsolete, or is just about to.
+fn update_unmarked(name: &Name, area: &mut Area, id: u64, contents: &[u8], old: u64) {
+    let mut draft = area.update(id, contents.len() as u64).unwrap().unwrap();
+    draft.write(0, contents).unwrap();
+    draft.commit().unwrap();
+    let generation = area.stats().generation;
+    Bytes::of_generation(name, generation).put(old, &2_u32.to_le_bytes());
+}
+
+#[test]
+fn next_brings_nothing_older_than_get_has_shown() {
+    let name = Name::new();
+    let mut area = area(&name);
+    let (id, other) = (area.write(b"v1", 0).unwrap().unwrap(), area.write(b"other", 0).unwrap().unwrap());
+    let [mut only_next, mut early, mut gets, mut walks] = [(); 4].map(|()| name.reader());
+    assert_eq!(early.get(id).unwrap().unwrap().to_vec(), b"v1");
+    update_unmarked(&name, &mut area, id, b"v2", 128);
+    let newer = [(other, b"other".to_vec()), (id, b"v2".to_vec())];
+    let all = [&[(id, b"v1".to_vec())], &newer[..]].concat();
+    // Nobody has shown them v2 yet.
+    assert_eq!(rest(&mut only_next), all);
+    assert_eq!(rest(&mut early), all);
+    assert_eq!(gets.get(id).unwrap().unwrap().to_vec(), b"v2");
+    assert_eq!(walks.next_valid(2).unwrap().unwrap().to_vec(), b"v2");
+    for reader in [&mut gets, &mut walks] {
+        assert_eq!(rest(reader), newer);
+        assert_eq!((reader.stats().received, reader.stats().skipped), (2, 1));
+        reader.seek(0);
+        assert_eq!(rest(reader), newer);
+    }
+}
+
+#[test]
+fn next_brings_nothing_older_than_get_has_shown_although_that_has_expired() {
+    let name = Name::new();
+    let time = Arc::new(AtomicU64::new(100));
+    let clock = || {
+        let time = time.clone();
+        move || time.load(Ordering::Relaxed)
+    };
+    let mut area = Area::create(&name.0, &AreaOptions::new().clock(clock())).unwrap();
+    let mut reader = Reader::open(&name.0, &ReaderOptions::new().clock(clock())).unwrap();
+    let id = area.write(b"v1", 0).unwrap().unwrap();
+    area.update_until(id, 2, 150).unwrap().unwrap().commit().unwrap();
+    Bytes::of(&name).put(128, &2_u32.to_le_bytes());
+    assert_eq!(reader.get(id).unwrap().unwrap().version(), 2);
+    time.store(150, Ordering::Relaxed);
+    assert!(reader.next().unwrap().is_none() && reader.get(id).unwrap().is_none());
+    assert_eq!(reader.stats().skipped, 2);
+    // What it took the place of does not come back in a new area either.
+    drop(area);
+    let mut next = Area::open(&name.0, &AreaOptions::new().clock(clock())).unwrap();
+    let last = next.write(b"last", 0).unwrap().unwrap();
+    assert!(next.collect().unwrap());
+    reader.seek(0);
+    assert_eq!(rest(&mut reader), [(last, b"last".to_vec())]);
+}
+
+#[test]
+fn nothing_older_than_get_has_shown_comes_from_a_new_area() {
+    let name = Name::new();
+    let mut first = area(&name);
+    let (id, other) = (first.write(b"v1", 0).unwrap().unwrap(), first.write(b"other", 0).unwrap().unwrap());
+    update_unmarked(&name, &mut first, id, b"v2", 128);
+    let mut reader = name.reader();
+    assert_eq!(reader.get(id).unwrap().unwrap().to_vec(), b"v2");
+    drop(first);
+    let mut second = area(&name);
+    assert!(second.collect().unwrap());
+    // In the new area, other lies at 128 and v2 at 256.
+    assert_eq!(reader.next().unwrap().unwrap().id(), other);
+    assert_eq!(reader.stats().generation, 2);
+    update_unmarked(&name, &mut second, id, b"v3", 256);
+    assert_eq!(reader.get(id).unwrap().unwrap().to_vec(), b"v3");
+    assert_eq!(rest(&mut reader), [(id, b"v3".to_vec())]);
+    assert_eq!((reader.stats().received, reader.stats().skipped), (2, 2));
+    // Nor from the one after it, whose index knows nothing yet.
+    drop(second);
+    let mut third = area(&name);
+    assert!(third.collect().unwrap());
+    reader.seek(0);
+    assert_eq!(rest(&mut reader), [(other, b"other".to_vec()), (id, b"v3".to_vec())]);
 }
 
 #[test]

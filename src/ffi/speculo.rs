@@ -113,7 +113,7 @@ pub struct speculo_reader_stats {
     pub version: u64,
     /// How many chunks it got.
     pub received: u64,
-    /// How many chunks it passed over, because they were obsolete or expired before it came to them.
+    /// How many chunks it passed over, because they were replaced, obsolete or expired before it came to them.
     pub skipped: u64,
     /// How many chunks were committed since.
     pub lag: u64,
@@ -750,8 +750,9 @@ fn show(found: Result<Option<Found>>, none: Status, view: *mut speculo_view) -> 
     Ok(Status::Ok)
 }
 
-/// The next chunk that is valid now, after the last one: SHM_OK; SHM_EMPTY; SHM_CLOSED when the area was removed and nothing is left. Of an id, a newer
-/// chunk never comes before an older one. What `view` is set to is there until the next call of this reader.
+/// The next chunk that is valid now, after the last one: SHM_OK; SHM_EMPTY; SHM_CLOSED when the area was removed and nothing is left. Of an id, no older
+/// chunk comes after a newer one, whether this, `speculo_reader_get` or `speculo_reader_next_valid` showed it; only `speculo_reader_seek` goes back. What
+/// `view` is set to is there until the next call of this reader.
 ///
 /// Errors: SHM_ERR_CORRUPT; SHM_ERR_PERMISSION when a new area cannot be opened; SHM_ERR_BUSY when it cannot be found.
 ///
@@ -781,7 +782,8 @@ pub unsafe extern "C" fn speculo_reader_next_wait(
     })
 }
 
-/// The newest chunk of an id: SHM_OK, or SHM_EMPTY when there is none or it is not valid. Where the reader is does not change.
+/// The newest chunk of an id: SHM_OK, or SHM_EMPTY when there is none or it is not valid. Where the reader is does not change:
+/// `speculo_reader_next` may still come to this chunk, but to none of its id that is older.
 ///
 /// Errors: as `speculo_reader_next`.
 ///

@@ -331,7 +331,8 @@ impl Reader {
         Ok(Self { raw: RawReader::open(place, options.clock.clone())? })
     }
 
-    /// The next chunk that is valid now, after the last one. Of an id, a newer chunk never comes before an older one.
+    /// The next chunk that is valid now, after the last one. Of an id, no older chunk comes after a newer one, whether this, [`get`](Self::get) or
+    /// [`next_valid`](Self::next_valid) showed it; only [`seek`](Self::seek) goes back.
     ///
     /// # Errors
     /// `Closed` when the area was removed, once there is nothing left; `Corrupt`.
@@ -348,7 +349,8 @@ impl Reader {
         Ok(self.raw.next_wait(timeout)?.map(Chunk::new))
     }
 
-    /// The newest chunk of an id, if it is valid. Where the reader is does not change.
+    /// The newest chunk of an id, if it is valid. Where the reader is does not change: [`next`](Self::next) may still come to this chunk, but to
+    /// none of its id that is older.
     ///
     /// # Errors
     /// `Corrupt`.

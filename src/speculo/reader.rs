@@ -1,8 +1,21 @@
 //! A reader: it maps what it reads read-only, and nobody knows of it.
 //!
 //! It remembers the version of the last chunk that it passed. Versions grow from chunk to chunk and stay when chunks are copied, so it finds
-//! its place in any area: at the first chunk with a greater one. That a chunk is older than another of its id shows in its state, or in
-//! the other coming later; so what a reader gets of one id never goes back.
+//! its place in any area: at the first chunk with a greater one.
+//!
+//! # What a reader gets of one id never goes back
+//!
+//! Whichever of `next`, `get` and `next_valid` showed it a chunk v2, none of them shows it v1, an older one of that id, from then on. (Only `seek` goes
+//! back, because it is asked to.)
+//!
+//! - `next` after `next`: v1 lies before v2, and versions only grow.
+//! - `get` and `next_valid` after anything: they show the newest, having looked at all that is committed, and v2 is.
+//! - `next` after `get` or `next_valid`: v1 may still be WRITTEN, because the writer marks it only after v2 is, and may die between. But v2 is
+//!   in the index then, and `next` passes over what the index knows a newer one of. Who only calls `next` has no index, and pays nothing.
+//! - In a new area the index begins empty, and need not know: v1 is not there. Before a writer moves anything, it has every WRITTEN chunk of the area in
+//!   its own index, what its predecessor committed included, and copies of each id the newest at most. Nor is v1 there when v2 has
+//!   expired or was obsoleted: its place in the writer's index went to v2.
+//! - A reader looks at one area at a time, and never at a former one again.
 //!
 //! What keeps memory of former areas is the kernel: a shared lock on a byte of each area that is mapped, which takes no permission to write, tells the
 //! writer how much that is.
@@ -35,7 +48,7 @@ pub struct ReaderStats {
     pub version: u64,
     /// How many chunks it got.
     pub received: u64,
-    /// How many chunks it passed over, because they were obsolete or expired before it came to them.
+    /// How many chunks it passed over, because they were replaced, obsolete or expired before it came to them.
     pub skipped: u64,
     /// How many chunks were committed since.
     pub lag: u64,
@@ -169,6 +182,12 @@ impl RawReader {
         Ok(Found { chunk, data: data.cast_const() })
     }
 
+    /// Whether the index has a newer chunk of its id: the writer has not marked this one yet, or died before it could.
+    #[inline]
+    fn is_replaced(&self, chunk: &Chunk) -> bool {
+        chunk.offset < self.indexed && self.index.get(&chunk.id).is_some_and(|newest| *newest > chunk.offset)
+    }
+
     /// The next chunk that is valid now, after the last one; its contents stay where they are until the next call.
     pub(crate) fn next(&mut self) -> Result<Option<Found>> {
         self.follow()?;
@@ -178,7 +197,7 @@ impl RawReader {
             if chunk.state == ALLOCATED {
                 return self.nothing();
             }
-            let valid = self.is_valid(open, &chunk);
+            let valid = self.is_valid(open, &chunk) && !self.is_replaced(&chunk);
             self.offset = chunk.next;
             // Discarded chunks are read with version 0; what was passed already in a former area has a smaller one.
             if chunk.version <= self.passed {

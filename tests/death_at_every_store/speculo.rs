@@ -210,6 +210,13 @@ fn look(name: &AreaName, witnesses: &mut [Witness]) {
     expected.values().for_each(|(_, bytes)| _ = whole(bytes));
     let found = all_valid(&mut Reader::open(name, &ReaderOptions::new()).unwrap());
     assert_eq!(found, expected, "without a writer");
+    // Who has asked for the newest gets nothing older from next, also where the dead writer did not mark it.
+    let mut asker = Witness::new(name);
+    THERE.iter().for_each(|id| _ = asker.reader.get(*id).unwrap());
+    let mut versions: Vec<u64> = expected.values().map(|(version, _)| *version).collect();
+    versions.sort_unstable();
+    assert_eq!(asker.drain(), versions, "after get");
+    drop(asker);
     // One reads already now, the other only when there is a writer again.
     witnesses[0].drain();
     let mut area = Area::open(name, &options()).unwrap();

@@ -9,6 +9,7 @@ mod peer;
 mod ring;
 mod role;
 mod speculo;
+mod speculo_peer;
 mod structures;
 
 use std::io::Write;
@@ -21,7 +22,8 @@ pub use log::Log;
 pub use peer::{EVERY_LANGUAGE, Language, Peer, role_words};
 pub use ring::{Sample, Stage, verdict};
 use shmds::{Result, Segment, SegmentOptions, Status};
-pub use speculo::{AreaName, contents, newest_written, whole, word};
+pub use speculo::{AreaName, contents, newest_written, read_only_mappings, whole, word};
+pub use speculo_peer::{storm_options, storm_words};
 pub use structures::{Object, byte, writing, written};
 
 /// How long anything that must happen may take on a machine with other things to do.

@@ -1,7 +1,7 @@
 //! Processes on the other side: C and C++ programs, and this test's own program in another role.
 
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -60,6 +60,15 @@ impl Language {
     pub fn start_bytes(self, words: &str) -> Peer {
         Peer::spawn(self.command("support::bytes::bytes_role", "peer_bytes", words))
     }
+
+    /// Starts a peer at an area with these words, explained in c-tests/support_speculo_peer.h; as another user if told.
+    pub fn start_speculo(self, uid: Option<u32>, words: &str) -> Peer {
+        let mut command = self.command("support::speculo_peer::speculo_role", "peer_speculo", words);
+        if let Some(uid) = uid {
+            command.uid(uid).gid(uid);
+        }
+        Peer::spawn(command)
+    }
 }
 
 fn role_command(test: &str, words: &str) -> Command {
@@ -79,14 +88,6 @@ impl Peer {
     /// Starts this program again, to run the ignored test `test` as a process of its own.
     pub fn role(test: &str, words: &str) -> Self {
         Self::spawn(role_command(test, words))
-    }
-
-    /// As [`role`](Self::role), as another user.
-    pub fn role_as(uid: u32, test: &str, words: &str) -> Self {
-        use std::os::unix::process::CommandExt;
-        let mut command = role_command(test, words);
-        command.uid(uid).gid(uid);
-        Self::spawn(command)
     }
 
     /// As [`role`](Self::role), through another program that is told what to run.

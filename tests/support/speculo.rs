@@ -1,7 +1,7 @@
 //! Areas of chunks: names that leave nothing behind, contents that say whether they are whole, and the bytes as they lie there.
 
 use std::collections::BTreeMap;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::PathBuf;
 
 use super::Name;
@@ -69,6 +69,25 @@ pub fn whole(bytes: &[u8]) -> (u64, u64) {
     let (label, number) = (word(bytes, 0), word(bytes, 8));
     assert!(bytes == contents(label, number), "chunk {number} of {label} is not as it was written");
     (label, number)
+}
+
+/// Where this process has mapped the manifest and one area, and nothing more of that name: neither is writable, nor can be made so.
+#[track_caller]
+pub fn read_only_mappings(name: &str) -> [Range<usize>; 2] {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let ours: Vec<_> = maps.lines().filter(|line| line.contains(&format!("/{name}.speculo"))).collect();
+    let ranges = ours.iter().map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let (from, to) = words.next().unwrap().split_once('-').unwrap();
+        let [from, to] = [from, to].map(|digits| usize::from_str_radix(digits, 16).unwrap());
+        assert_eq!(words.next(), Some("r--s"), "{line}");
+        // SAFETY: a mapping of this process; if it could be changed, nothing would be lost by it.
+        let outcome = unsafe { libc::mprotect(from as *mut _, to - from, libc::PROT_READ | libc::PROT_WRITE) };
+        let error = std::io::Error::last_os_error();
+        assert_eq!((outcome, error.raw_os_error()), (-1, Some(libc::EACCES)), "it can be made writable: {line}");
+        from..to
+    });
+    ranges.collect::<Vec<_>>().try_into().unwrap_or_else(|_| panic!("not the manifest and one area: {ours:?}"))
 }
 
 pub fn word(bytes: &[u8], at: usize) -> u64 {
