@@ -706,6 +706,34 @@ static void areas_lie_in_other_directories(void) {
   OK(speculo_area_close(area));
 }
 
+static void areas_are_listed(void) {
+  char directory[] = "/tmp/shmds-test-XXXXXX";
+  CHECK(mkdtemp(directory) != NULL);
+  const char *names[] = {"news.b", "news.a", "other"};
+  for (int i = 0; i < 3; i++) {
+    speculo_area *area = settings(names[i], 0);
+    OK(speculo_area_set_directory(area, directory));
+    OK(speculo_area_create(area));
+    OK(speculo_area_close(area));
+  }
+  speculo_area_name found[3];
+  memset(found, '?', sizeof found);
+  size_t count = 0;
+  OK(speculo_area_list("news.", directory, NULL, 0, &count));
+  CHECK(count == 2);
+  OK(speculo_area_list("news.", directory, found, 1, &count));
+  CHECK(count == 2 && strcmp(found[0].name, "news.a") == 0 && found[1].name[0] == '?');
+  OK(speculo_area_list("", directory, found, 3, &count));
+  CHECK(count == 3 && strcmp(found[1].name, "news.b") == 0 && strcmp(found[2].name, "other") == 0);
+  for (int i = 0; i < 3; i++) OK(speculo_area_unlink_name(names[i], directory));
+  OK(speculo_area_list("", directory, found, 3, &count));
+  CHECK(count == 0 && rmdir(directory) == 0);
+  CHECK_FAILS(speculo_area_list("", directory, found, 3, &count), SHM_ERR_NOT_FOUND, "cannot list");
+  CHECK_FAILS(speculo_area_list(NULL, NULL, found, 3, &count), SHM_ERR_INVALID, "prefix is NULL");
+  CHECK_FAILS(speculo_area_list("", NULL, NULL, 3, &count), SHM_ERR_INVALID, "out is NULL");
+  CHECK_FAILS(speculo_area_list("", NULL, found, 3, NULL), SHM_ERR_INVALID, "count is NULL");
+}
+
 static void overwrite(const char *path, off_t offset, const void *bytes, size_t size) {
   int fd = open(path, O_WRONLY | O_CLOEXEC);
   CHECK(fd >= 0 && pwrite(fd, bytes, size, offset) == (ssize_t)size);
@@ -947,6 +975,7 @@ int main(void) {
   RUN(a_reader_maps_nothing_that_it_could_write_to);
   RUN(another_user_reads_and_cannot_write);
   RUN(areas_lie_in_other_directories);
+  RUN(areas_are_listed);
   RUN(scribbled_bytes_do_not_crash_readers);
   RUN(a_clock_cannot_call_back);
   RUN(settings_come_before);

@@ -212,6 +212,19 @@ void a_sleeping_reader_is_woken() {
   sleeper.join();
 }
 
+void areas_are_listed() {
+  const std::string prefix = new_name() + std::string(".");
+  CHECK(area::list(prefix).empty());
+  auto b = area::create(prefix + "b");
+  auto a = area::create(prefix + "a");
+  CHECK((area::list(prefix) == std::vector{prefix.substr(1) + "a", prefix.substr(1) + "b"}));  // without the slash
+  a.unlink();
+  b.unlink();
+  CHECK(area::list(prefix).empty());
+  throws([] { (void)area::list("", {.directory = "/nonexistent"}); }, shmds::status::not_found, "cannot list");
+  throws([] { (void)area::list({"a\0b", 3}); }, shmds::status::invalid, "NUL inside");
+}
+
 }  // namespace
 
 int main() {
@@ -222,5 +235,6 @@ int main() {
   RUN(a_clock_that_throws_ends_the_program);
   RUN(a_full_area_gives_nothing_and_the_next_writer_goes_on);
   RUN(a_sleeping_reader_is_woken);
+  RUN(areas_are_listed);
   return 0;
 }

@@ -1335,6 +1335,16 @@ typedef struct shm_participant {
 } shm_participant;
 
 /**
+ * The name of an area.
+ */
+typedef struct speculo_area_name {
+  /**
+   * NUL-terminated.
+   */
+  char name[SHM_NAME_CAPACITY];
+} speculo_area_name;
+
+/**
  * What a writer knows of its area.
  */
 typedef struct speculo_area_stats {
@@ -3472,6 +3482,22 @@ shm_status speculo_area_unlink(const struct speculo_area *area);
  * `name` is NULL or a string; `directory` is NULL or a string.
  */
 shm_status speculo_area_unlink_name(const char *name, const char *directory);
+
+/**
+ * Lists the areas in `directory` (NULL: where POSIX shared memory lies) whose names begin with `prefix` ("": all of them), in alphabetical order. Fills
+ * at most `capacity` elements of `out` (which may be NULL when `capacity` is 0) and sets `count` to how many there are, which may be more. One that
+ * comes or goes meanwhile may or may not be among them.
+ *
+ * Errors: SHM_ERR_NOT_FOUND or SHM_ERR_PERMISSION, of the directory.
+ *
+ * # Safety
+ * `prefix` is NULL or a string; `directory` is NULL or a string; `out` has room for `capacity` elements; `count` is NULL or writable.
+ */
+shm_status speculo_area_list(const char *prefix,
+                             const char *directory,
+                             struct speculo_area_name *out,
+                             size_t capacity,
+                             size_t *count);
 
 /**
  * Commits a chunk with a copy of `size` bytes, which expires at `expires` (nanoseconds of the clock; 0: never), and sets `id` (may be NULL) to

@@ -2296,6 +2296,20 @@ class speculo_area {
   static bool unlink(std::string_view name, const speculo_options& options = {}) {
     return detail::check_found(speculo_area_unlink(prepared(name, options).native()));
   }
+  /// The names of the areas that begin with a prefix, in alphabetical order; of the options, the directory counts.
+  [[nodiscard]] static std::vector<std::string> list(std::string_view prefix, const speculo_options& options = {}) {
+    const auto text = detail::c_name(prefix);
+    const char* directory = detail::c_directory(options.directory);
+    std::vector<::speculo_area_name> found;
+    std::size_t count = 0;
+    do {  // more may have come meanwhile
+      found.resize(count);
+      detail::check(speculo_area_list(text.c_str(), directory, found.data(), found.size(), &count));
+    } while (count > found.size());
+    std::vector<std::string> names;
+    for (const auto& area : std::span(found).first(count)) names.emplace_back(area.name);
+    return names;
+  }
   /// Nanoseconds since the machine started, whatever time people set: what areas without a clock of their own go by.
   [[nodiscard]] static std::uint64_t now() {
     std::uint64_t now = 0;

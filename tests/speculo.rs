@@ -194,6 +194,30 @@ fn old_areas_that_readers_keep_are_counted_and_can_be_limited() {
 }
 
 #[test]
+fn the_areas_of_a_prefix_are_listed_and_nothing_else() {
+    let name = Name::new();
+    let list = |prefix: &str| Area::list(prefix, &AreaOptions::new()).unwrap();
+    let prefix = format!("{}.", name.0);
+    assert_eq!(list(&prefix), [""; 0]);
+    let named = |end: &str| format!("{prefix}{end}");
+    let mut areas: Vec<_> = ["b", "a", "é", "a.speculo", "a.speculo-1"]
+        .iter()
+        .map(|end| Area::create(&named(end), &AreaOptions::new()).unwrap())
+        .collect();
+    // Neither an area's own file nor what is somebody else's is an area's name.
+    std::fs::write(format!("/dev/shm/{prefix}segment"), "").unwrap();
+    std::fs::write(format!("/dev/shm/{prefix}\n.speculo"), "").unwrap();
+    assert_eq!(list(&prefix), ["a", "a.speculo", "a.speculo-1", "b", "é"].map(named));
+    assert_eq!(list(&format!("/{prefix}b")), [named("b")]);
+    areas.remove(0).unlink().unwrap();
+    drop(areas);
+    assert_eq!(list(&prefix), ["a", "a.speculo", "a.speculo-1", "é"].map(named), "a writer's end is no area's");
+    assert!(list("").len() >= 4);
+    let nowhere = Area::list("", &AreaOptions::new().directory("/nonexistent")).unwrap_err();
+    assert_eq!(nowhere.status(), Status::NotFound, "{nowhere}");
+}
+
+#[test]
 fn one_writer_at_a_time_and_the_next_goes_on() {
     let name = Name::new();
     assert_eq!(Area::open(&name.0, &AreaOptions::new()).unwrap_err().status(), Status::NotFound);

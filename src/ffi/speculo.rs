@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::status::shm_status;
 use super::structure;
 use super::{
-    SHM_ANY_OWNER, SHM_EXCLUSIVE, guard, need, need_bytes, need_out, need_path, need_text, only_flags, put, timeout,
+    SHM_ANY_OWNER, SHM_EXCLUSIVE, SHM_NAME_CAPACITY, guard, need, need_bytes, need_out, need_path, need_text,
+    only_flags, put, put_text, timeout,
 };
 use crate::error::{Result, Status, fail};
-use crate::speculo::{Clock, Found, Place, RawReader, Settings, Writer, unlink};
+use crate::speculo::{Clock, Found, Place, RawReader, Settings, Writer, list, unlink};
 
 /// An area of chunks: first what it is to be, then, created or opened, its writer. There is one living writer per area.
 ///
@@ -40,6 +41,14 @@ struct ReaderState {
     place: Place,
     /// Once it was asked for a chunk, its clock stays.
     used: bool,
+}
+
+/// The name of an area.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct speculo_area_name {
+    /// NUL-terminated.
+    pub name: [c_char; SHM_NAME_CAPACITY],
 }
 
 /// A chunk to be written, in the caller's memory. `speculo_chunk_init` first. It is never moved by the library and needs no closing, but what was
@@ -417,6 +426,38 @@ pub unsafe extern "C" fn speculo_area_unlink_name(name: *const c_char, directory
         // SAFETY: the caller's promises.
         let (name, directory) = unsafe { (need_text(name, "name")?, self::directory(directory)?) };
         remove(&Place::new(name, directory)?, &Settings::default())
+    })
+}
+
+/// Lists the areas in `directory` (NULL: where POSIX shared memory lies) whose names begin with `prefix` ("": all of them), in alphabetical order. Fills
+/// at most `capacity` elements of `out` (which may be NULL when `capacity` is 0) and sets `count` to how many there are, which may be more. One that
+/// comes or goes meanwhile may or may not be among them.
+///
+/// Errors: SHM_ERR_NOT_FOUND or SHM_ERR_PERMISSION, of the directory.
+///
+/// # Safety
+/// `prefix` is NULL or a string; `directory` is NULL or a string; `out` has room for `capacity` elements; `count` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn speculo_area_list(
+    prefix: *const c_char,
+    directory: *const c_char,
+    out: *mut speculo_area_name,
+    capacity: usize,
+    count: *mut usize,
+) -> shm_status {
+    guard(|| {
+        let count = need_out(count, "count")?;
+        if capacity > 0 {
+            need_out(out, "out")?;
+        }
+        // SAFETY: the caller's promises.
+        let names = unsafe { list(need_text(prefix, "prefix")?, self::directory(directory)?) }?;
+        for (index, name) in names.iter().take(capacity).enumerate() {
+            // SAFETY: less than `capacity`, and the caller's promise.
+            unsafe { out.add(index).write(speculo_area_name { name: put_text(name) }) };
+        }
+        put(count, names.len());
+        Ok(Status::Ok)
     })
 }
 

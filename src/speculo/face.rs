@@ -221,6 +221,14 @@ impl Area {
     pub fn unlink_name(name: &str, options: &AreaOptions) -> Result<bool> {
         super::unlink(&options.place(name)?, &options.settings)
     }
+
+    /// The names of the areas that begin with `prefix`, in alphabetical order. One that comes or goes meanwhile may or may not be among them.
+    ///
+    /// # Errors
+    /// `NotFound` or `Permission`, of the directory.
+    pub fn list(prefix: &str, options: &AreaOptions) -> Result<Vec<String>> {
+        super::list(prefix, options.settings.directory.as_deref())
+    }
 }
 
 /// A chunk that is allocated and not committed. Discarded when dropped.

@@ -25,7 +25,7 @@ use crate::error::{Result, fail};
 use crate::os::process;
 
 pub use face::{Area, AreaOptions, Chunk, Draft, Reader, ReaderOptions};
-pub(crate) use place::Place;
+pub(crate) use place::{Place, list};
 pub use reader::ReaderStats;
 pub(crate) use reader::{Found, RawReader};
 pub use writer::AreaStats;
@@ -102,6 +102,13 @@ impl Clock {
     fn is_own(&self) -> bool {
         self.0.is_some()
     }
+}
+
+/// What time it is for areas without a clock of their own: nanoseconds since the machine started, time asleep included. Setting the
+/// machine's time does not change it.
+#[must_use]
+pub fn now() -> u64 {
+    process::since_boot()
 }
 
 impl std::fmt::Debug for Clock {

@@ -58,15 +58,33 @@ impl Place {
 
     /// The generations of which there are areas.
     pub(crate) fn generations(&self) -> Result<Vec<u64>> {
-        let failed = |error| Error::system(format_args!("cannot list {}", self.directory.display()), error);
         let prefix = format!("{}{SUFFIX}-", self.name);
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.directory).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            let generation =
-                name.to_str().and_then(|name| name.strip_prefix(&prefix)).and_then(|rest| rest.parse::<u64>().ok());
-            found.extend(generation);
-        }
-        Ok(found)
+        let files = files(&self.directory)?;
+        Ok(files.iter().filter_map(|file| file.strip_prefix(&prefix)?.parse().ok()).collect())
     }
+}
+
+/// The areas whose names begin with `prefix`, in the order of their names.
+pub(crate) fn list(prefix: &str, directory: Option<&Path>) -> Result<Vec<String>> {
+    let directory = directory.unwrap_or(object::directory());
+    let prefix = prefix.strip_prefix('/').unwrap_or(prefix);
+    let mut names = files(directory)?;
+    names.retain_mut(|file| {
+        // Of a manifest the name without its suffix; of an area the suffix is not the end.
+        let name = file.strip_suffix(SUFFIX).unwrap_or_default().len();
+        file.truncate(name);
+        file.starts_with(prefix) && Place::new(file, None).is_ok()
+    });
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// The names in a directory. Those that are no UTF-8 are nobody's whom we know.
+fn files(directory: &Path) -> Result<Vec<String>> {
+    let failed = |error| Error::system(format_args!("cannot list {}", directory.display()), error);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        found.extend(entry.map_err(failed)?.file_name().into_string());
+    }
+    Ok(found)
 }

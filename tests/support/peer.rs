@@ -1,6 +1,7 @@
 //! Processes on the other side: C and C++ programs, and this test's own program in another role.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -37,12 +38,10 @@ impl Language {
             Self::C => format!("{kind}_c"),
             Self::Cpp => format!("{kind}_cpp"),
         };
-        let directory = std::env::var_os("SHMDS_PEERS_DIR")
-            .expect("SHMDS_PEERS_DIR must say where the C and C++ peers are; `make test-rust` builds them and sets it");
-        let program = PathBuf::from(directory).join(file);
+        let program = peers().join(file);
         assert!(program.is_file(), "there is no peer {}; `make test-rust` builds it", program.display());
         let mut command = Command::new(program);
-        command.args(words.split(' '));
+        command.args(words.split(' ')).stdin(Stdio::null());
         command
     }
 
@@ -69,12 +68,40 @@ impl Language {
         }
         Peer::spawn(command)
     }
+
+    /// Starts an example with these words. It reads what is told to it, and is asked to end when the test is killed.
+    pub fn start_example(self, example: &str, words: &str) -> Peer {
+        // The C and C++ examples lie beside the peers, the Rust ones beside the directory of this test's program.
+        let test = std::env::current_exe().unwrap();
+        let program = match self {
+            Self::Rust => test.parent().unwrap().with_file_name("examples").join(example),
+            Self::C => peers().with_file_name("examples").join(format!("{example}_c")),
+            Self::Cpp => peers().with_file_name("examples").join(format!("{example}_cpp")),
+        };
+        assert!(program.is_file(), "no {}: `make` and `cargo build --examples` build them", program.display());
+        let mut command = Command::new(program);
+        command.args(words.split(' ')).stdin(Stdio::piped());
+        let last_wish = || {
+            // SAFETY: between fork and exec; a system call only.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong) };
+            Ok(())
+        };
+        // SAFETY: as above.
+        unsafe { command.pre_exec(last_wish) };
+        Peer::spawn(command)
+    }
+}
+
+fn peers() -> PathBuf {
+    std::env::var_os("SHMDS_PEERS_DIR")
+        .expect("SHMDS_PEERS_DIR must say where the C and C++ peers are; `make test-rust` builds them and sets it")
+        .into()
 }
 
 fn role_command(test: &str, words: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([test, "--exact", "--ignored", "--nocapture", "--quiet", "--test-threads=1"]);
-    command.env(ROLE_WORDS, words);
+    command.env(ROLE_WORDS, words).stdin(Stdio::null());
     command
 }
 
@@ -94,14 +121,14 @@ impl Peer {
     pub fn role_through(program: &str, arguments: &[&str], test: &str, words: &str) -> Self {
         let inner = role_command(test, words);
         let mut command = Command::new(program);
-        command.args(arguments).arg(inner.get_program()).args(inner.get_args());
+        command.stdin(Stdio::null()).args(arguments).arg(inner.get_program()).args(inner.get_args());
         command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
         Self::spawn(command)
     }
 
     fn spawn(mut command: Command) -> Self {
         let what = format!("{command:?}");
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stdout(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{what}: {error}"));
         let out = BufReader::new(child.stdout.take().unwrap());
         Self { child, out, what, over: false }
@@ -121,6 +148,39 @@ impl Peer {
             line.clear();
         }
         panic!("{} ended without saying {start:?}", self.what);
+    }
+
+    /// Writes a line to its standard input, if it was started with one.
+    pub fn tell(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Ends its standard input.
+    pub fn end_input(&mut self) {
+        self.child.stdin = None;
+    }
+
+    /// What it prints next: so many lines, each within the time that anything may take.
+    pub fn lines(&mut self, count: usize) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        while lines.len() < count {
+            if self.out.buffer().is_empty() {
+                let mut out = libc::pollfd { fd: self.out.get_ref().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+                // SAFETY: one live structure.
+                let ready = unsafe { libc::poll(&mut out, 1, PATIENCE.as_millis() as libc::c_int) };
+                assert_eq!(ready, 1, "{} says no more than {lines:?}", self.what);
+            }
+            let line = self.out.by_ref().lines().next();
+            lines.push(line.unwrap_or_else(|| panic!("{} ended after {lines:?}", self.what)).unwrap());
+        }
+        lines
+    }
+
+    /// What it prints until it ends.
+    pub fn rest(&mut self) -> String {
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).unwrap();
+        rest
     }
 
     /// Sends a signal other than SIGKILL.
