@@ -28,8 +28,54 @@ pub(crate) fn deadline(timeout: std::time::Duration) -> u64 {
 mod real {
     use std::time::Duration;
 
+    use crate::sync::Ordering;
+    use crate::sync::private::{AtomicPtr, AtomicU32};
+
+    /// The number of this process. It is asked for in front of every change that a forked child must not make, so the kernel is asked
+    /// once, and the answer kept where a fork wipes it, by whatever way of forking.
+    #[inline]
     pub(crate) fn pid() -> u32 {
-        std::process::id()
+        // SAFETY: null, or a page that is never unmapped.
+        match unsafe { KEPT.load(Ordering::Acquire).as_ref() }.map_or(0, |kept| kept.load(Ordering::Relaxed)) {
+            0 => ask_for_pid(),
+            pid => pid,
+        }
+    }
+
+    /// A page that is zero in every new process; null before it was made, and where the kernel cannot wipe.
+    static KEPT: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
+
+    #[cold]
+    fn ask_for_pid() -> u32 {
+        let pid = std::process::id();
+        if KEPT.load(Ordering::Acquire).is_null()
+            && let Some(page) = wiped_by_forks()
+            && KEPT.compare_exchange(std::ptr::null_mut(), page, Ordering::AcqRel, Ordering::Acquire).is_err()
+        {
+            // SAFETY: ours alone: another thread was quicker, and nobody knows this one.
+            unsafe { libc::munmap(page.cast(), page_size()) };
+        }
+        // SAFETY: as in `pid`.
+        if let Some(kept) = unsafe { KEPT.load(Ordering::Acquire).as_ref() } {
+            kept.store(pid, Ordering::Relaxed);
+        }
+        pid
+    }
+
+    fn wiped_by_forks() -> Option<*mut AtomicU32> {
+        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping.
+        let page = unsafe { libc::mmap(std::ptr::null_mut(), page_size(), prot, flags, -1, 0) };
+        if page == libc::MAP_FAILED {
+            return None;
+        }
+        // SAFETY: the page just made.
+        if unsafe { libc::madvise(page, page_size(), libc::MADV_WIPEONFORK) } != 0 {
+            // SAFETY: as above.
+            unsafe { libc::munmap(page, page_size()) };
+            return None;
+        }
+        Some(page.cast())
     }
 
     pub(crate) fn effective_uid() -> u32 {
@@ -112,3 +158,34 @@ mod real {
 }
 #[cfg(not(loom))]
 pub(crate) use real::*;
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_child_knows_its_own_number() {
+        let ours = pid();
+        assert_eq!(ours, std::process::id());
+        // The second way tells no handler of the C library.
+        // SAFETY: the child calls nothing that another thread could be in the middle of.
+        let fork = || unsafe { libc::fork() };
+        // SAFETY: as above; nothing is shared, and the stack is copied.
+        let clone =
+            || unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0_usize, 0_usize, 0_usize, 0_usize) as i32 };
+        for start in [&fork as &dyn Fn() -> libc::pid_t, &clone] {
+            let child = start();
+            assert!(child >= 0);
+            if child == 0 {
+                // Twice: the first call asks, the second one remembers.
+                // SAFETY: getpid and _exit have no preconditions; nothing else of the test harness runs here.
+                unsafe { libc::_exit((1..=2).find(|_| pid() != libc::getpid() as u32).unwrap_or(0)) };
+            }
+            let mut status = 0;
+            // SAFETY: our child, and a live word.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            assert_eq!(status, 0, "a child took itself for process {ours}, or died");
+        }
+        assert_eq!(pid(), ours);
+    }
+}
