@@ -7,11 +7,11 @@
 //! What keeps memory of former areas is the kernel: a shared lock on a byte of each area that is mapped, which takes no permission to write, tells the
 //! writer how much that is.
 
-use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::Clock;
+use super::ids::IdMap;
 use super::layout::{ALLOCATED, Chunk, FIRST, MappedArea, MappedManifest, WRITTEN};
 use super::place::Place;
 use super::writer::{READER, is_expired, of_this_boot};
@@ -76,7 +76,7 @@ pub(crate) struct RawReader {
     received: u64,
     skipped: u64,
     /// The newest chunk of each id, up to `indexed`.
-    index: HashMap<u64, u64>,
+    index: IdMap<u64>,
     indexed: u64,
     walk: Walk,
 }
@@ -96,7 +96,7 @@ impl RawReader {
             passed: 0,
             received: 0,
             skipped: 0,
-            index: HashMap::new(),
+            index: IdMap::default(),
             indexed: FIRST,
             walk: Walk::default(),
         };

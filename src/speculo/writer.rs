@@ -29,11 +29,12 @@
 //! Memory behind the last chunk is zero, because nothing was ever written there, but perhaps a header that never became ALLOCATED.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
+use super::ids::IdMap;
 use super::layout::{
     ALLOCATED, AREA_OBSOLETE, Chunk, DISCARDED, FIRST, MANIFEST_BYTES, MappedArea, MappedManifest, OBSOLETE, WRITTEN,
     boot, chunk_bytes,
@@ -109,7 +110,7 @@ pub(crate) struct Writer {
     /// Where the next chunk will lie.
     tail: u64,
     /// The valid chunk of each id.
-    index: HashMap<u64, u64>,
+    index: IdMap<u64>,
     /// When chunks expire, the soonest first. What is obsolete may still be in it.
     expiring: BinaryHeap<Reverse<(u64, u64)>>,
     live: u64,
@@ -205,7 +206,7 @@ impl Writer {
             pid: process::pid(),
             area,
             tail: FIRST,
-            index: HashMap::new(),
+            index: IdMap::default(),
             expiring: BinaryHeap::new(),
             live: 0,
             draft: None,
