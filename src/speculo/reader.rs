@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::Clock;
 use super::ids::IdMap;
-use super::layout::{ALLOCATED, Chunk, FIRST, MappedArea, MappedManifest, WRITTEN};
+use super::layout::{ALLOCATED, Chunk, FIRST, MappedArea, MappedManifest, QUIET, WRITTEN};
 use super::place::Place;
 use super::writer::{READER, is_expired, of_this_boot};
 use crate::error::{Error, Result, fail};
@@ -62,6 +62,12 @@ struct Walk {
     generation: u64,
     version: u64,
     offset: u64,
+}
+
+/// How long a reader may sleep that found nothing at `now`, when sleepers were last woken at `rung`: so soon after that, a commit does not
+/// wake it. A time that is yet to come is nobody's.
+fn sleep_until(now: u64, rung: u64) -> u64 {
+    if now.wrapping_sub(rung) < QUIET { rung.saturating_add(QUIET) } else { now.saturating_add(LONGEST_SLEEP) }
 }
 
 #[derive(Debug)]
@@ -207,14 +213,15 @@ impl RawReader {
     pub(crate) fn next_wait(&mut self, timeout: Duration) -> Result<Option<Found>> {
         let deadline = process::deadline(timeout);
         loop {
-            let key = self.manifest.bell.load(Ordering::Acquire);
+            let key = self.manifest.bell.load(Ordering::Acquire); // `rung`
             if let Some(found) = self.next()? {
                 return Ok(Some(found));
             }
-            if process::now() >= deadline {
+            let (now, rung) = (process::now(), self.manifest.rung.load(Ordering::Relaxed));
+            if now >= deadline {
                 return Ok(None);
             }
-            futex::wait(&self.manifest.bell, key, deadline.min(process::now().saturating_add(LONGEST_SLEEP)));
+            futex::wait(&self.manifest.bell, key, deadline.min(sleep_until(now, rung)));
         }
     }
 
@@ -279,6 +286,22 @@ impl RawReader {
             skipped: self.skipped,
             lag: committed.saturating_sub(self.passed),
             bytes: self.open.as_ref().map_or(0, |open| open.area.bytes()),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_sleeps_longer_than_until_commits_wake_again() {
+        const RUNG: u64 = 1 << 40;
+        for now in [RUNG, RUNG + 1, RUNG + QUIET - 1] {
+            assert_eq!(sleep_until(now, RUNG), RUNG + QUIET);
+        }
+        for rung in [0, RUNG - QUIET, RUNG + 1, u64::MAX] {
+            assert_eq!(sleep_until(RUNG, rung), RUNG + LONGEST_SLEEP, "{rung}");
         }
     }
 }
