@@ -126,11 +126,20 @@ void pace(std::size_t count, std::uint64_t apart, const std::function<void(std::
   }
 }
 
-/// give NAME COUNT APART
+void wait_until(const std::atomic<std::uint64_t>& word, std::uint64_t value) {
+  while (word.load(std::memory_order_acquire) != value) {
+  }
+}
+
+/// give NAME COUNT APART DESCRIPTOR
 void give(const strings& args) {
   speculo_area* const area = area_of(args[0], 16 << 20, 16 << 20);
+  auto& board = shared(args[3]);
   ready();
-  pace(std::stoul(args[1]), std::stoul(args[2]), [&](std::uint64_t time) { check(speculo_area_write(area, &time, sizeof time, 0, nullptr)); });
+  pace(std::stoul(args[1]), std::stoul(args[2]), [&](std::uint64_t time) {
+    check(speculo_area_write(area, &time, sizeof time, 0, nullptr));
+    wait_until(board.seen, time);  // as for the limit
+  });
   ready();
   end(area);
 }
@@ -145,8 +154,7 @@ void give_plain(const strings& args) {
       board.bell.fetch_add(1, std::memory_order_release);
       futex(board.bell, FUTEX_WAKE, 1);
     }
-    while (board.seen.load(std::memory_order_acquire) != time) {  // or a reader that was interrupted would miss it
-    }
+    wait_until(board.seen, time);  // or a reader that was interrupted would miss it
   });
   ready();
 }
@@ -156,8 +164,9 @@ void say_percentiles(std::vector<double> all) {
   for (const double part : {0.5, 0.9, 0.99, 0.999}) say(all[static_cast<std::size_t>(part * static_cast<double>(all.size() - 1))]);
 }
 
-/// take NAME COUNT WAIT
+/// take NAME COUNT WAIT DESCRIPTOR
 void take(const strings& args) {
+  auto& board = shared(args[3]);
   speculo_reader* reader = nullptr;
   check(speculo_reader_open(args[0].c_str(), nullptr, &reader));
   std::vector<double> all;
@@ -174,6 +183,7 @@ void take(const strings& args) {
     std::uint64_t time = 0;
     std::memcpy(&time, view.data, sizeof time);
     all.push_back(since(time));
+    board.seen.store(time, std::memory_order_release);
   }
   check(speculo_reader_close(reader));
   say_percentiles(all);
@@ -560,12 +570,16 @@ void latencies() {
   for (const std::string how : {"spin", "wait"}) {
     const bool spins = how == "spin";
     const std::string count = spins ? "10000" : "500", apart = spins ? "20000" : "500000", wake = spins ? "spin" : "wake";
-    const auto limit = [=] {
-      if (ftruncate(file, 0) != 0 || ftruncate(file, sizeof(board)) != 0) fail("ftruncate");
-      return between({"give-plain", descriptor, count, apart, wake}, {"take-plain", descriptor, count, how})();
+    const auto afresh = [=](const measurement& measure) {
+      return [=] {
+        if (ftruncate(file, 0) != 0 || ftruncate(file, sizeof(board)) != 0) fail("ftruncate");
+        return measure();
+      };
     };
+    const auto ours = afresh(between({"give", name, count, apart, descriptor}, {"take", name, count, how, descriptor}));
+    const auto limit = afresh(between({"give-plain", descriptor, count, apart, wake}, {"take-plain", descriptor, count, how}));
     table(std::string("Commit to sight, ") + (spins ? "spinning" : "asleep"), "ns", 0, {"median", "90 %", "99 %", "99.9 %"},
-          {{"speculo", between({"give", name, count, apart}, {"take", name, count, how})}, {spins ? "limit: a store" : "limit: a futex", limit}});
+          {{"speculo", ours}, {spins ? "limit: a store" : "limit: a futex", limit}});
   }
   close(file);
 }
