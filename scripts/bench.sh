@@ -1,8 +1,10 @@
 #!/bin/bash
 # Measures reading an array beside a heap array, in three languages (benches/array.*); byte queues beside sockets, pipes and
-# boost (benches/bytes.cpp; as root it installs libboost-dev where that is missing); and the queues beside their peers:
+# boost (benches/bytes.cpp; as root it installs libboost-dev where that is missing); speculo beside the bare memory
+# (benches/speculo.*; also in target/bench/speculo.json); and the queues beside their peers:
 # what a call costs alone (criterion), then throughput and round trips between two cores (benches/peers/). Tables on
-# stdout; the queues also in target/bench/report.json. `bench.sh array` measures the arrays only, `bench.sh bytes` the byte queues.
+# stdout; the queues also in target/bench/report.json. `bench.sh array` measures the arrays only, `bench.sh bytes` the byte queues,
+# `bench.sh speculo` speculo.
 # SHMDS_BENCH_FEATURES=--no-default-features leaves out iceoryx2, which takes longest to build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,7 +20,7 @@ clean_up() { # what a killed run leaves; a finished one leaves nothing
 trap clean_up EXIT
 rm -rf "$CRITERION_HOME" "$CARGO_TARGET_DIR/bench/report.json"
 
-arrays() { # pinned to the first core
+array() { # pinned to the first core
   local lib cores work="$CARGO_TARGET_DIR/bench/array"
   lib=$(realpath "${CMAKE_BINARY_DIR:-target/cmake}/lib")
   cores=${SHMDS_BENCH_CORES:-$(taskset -cp $$ | sed 's/.*: //; s/-.*//')}
@@ -47,14 +49,27 @@ bytes() {
   timeout 170 "$work"
 }
 
-if [ "${1:-}" != bytes ]; then
-  echo "==> arrays" >&2
-  arrays
-  [ "${1:-}" != array ] || exit 0
-fi
+speculo() {
+  local lib rust work="$CARGO_TARGET_DIR/bench/speculo"
+  mkdir -p "$CARGO_TARGET_DIR/bench"
+  lib=$(realpath "${CMAKE_BINARY_DIR:-target/cmake}/lib")
+  rust=$(cargo bench --locked --bench speculo --no-run --message-format=json |
+    sed -n 's/.*"executable":"\([^"]*\/speculo-[^"]*\)".*/\1/p')
+  "${CXX:-g++}" -std=c++20 -O3 -Wall -Wextra -Werror -Iinclude -L"$lib" -Wl,-rpath,"$lib" benches/speculo.cpp -lshmds -o "$work"
+  timeout 300 "$work" "$rust" "$work.json"
+}
+
+case ${1:-} in array | bytes | speculo)
+  "$1"
+  exit
+  ;;
+esac
+echo "==> arrays" >&2
+array
 echo "==> byte queues" >&2
 bytes
-[ "${1:-}" != bytes ] || exit 0
+echo "==> speculo" >&2
+speculo
 
 cargo build --release "${peers[@]}"
 echo "==> one thread" >&2

@@ -22,7 +22,7 @@ pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fe
 
 /// Atomics for process-private state.
 pub(crate) mod private {
-    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+    pub(crate) use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
 }
 
 /// The cheap half of an asymmetric fence: keeps the compiler from moving the following load above the preceding store.

@@ -28,8 +28,43 @@ pub(crate) fn deadline(timeout: std::time::Duration) -> u64 {
 mod real {
     use std::time::Duration;
 
+    use crate::os::wiped::Wiped;
+    use crate::sync::Ordering;
+    use crate::sync::private::{AtomicPtr, AtomicU32};
+
+    /// The number of this process. It is asked for in front of every change that a forked child must not make, so the kernel is asked
+    /// once, and the answer kept where a fork wipes it, by whatever way of forking.
+    #[inline]
     pub(crate) fn pid() -> u32 {
-        std::process::id()
+        // SAFETY: null, or never freed.
+        match unsafe { KEPT.load(Ordering::Acquire).as_ref() }.map_or(0, |kept| kept.load(Ordering::Relaxed)) {
+            0 => ask_for_pid(),
+            pid => pid,
+        }
+    }
+
+    /// Null before it was made, and where the kernel cannot wipe. Not a lock or a once, which a fork could leave taken for ever.
+    static KEPT: AtomicPtr<Wiped<AtomicU32>> = AtomicPtr::new(std::ptr::null_mut());
+
+    #[cold]
+    fn ask_for_pid() -> u32 {
+        let pid = std::process::id();
+        if KEPT.load(Ordering::Acquire).is_null() {
+            // SAFETY: a number.
+            let fresh = Box::new(unsafe { Wiped::zeroed() });
+            if fresh.is_wiped() {
+                let fresh = Box::into_raw(fresh);
+                if KEPT.compare_exchange(std::ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                    // SAFETY: ours alone: another thread was quicker, and nobody knows this one.
+                    drop(unsafe { Box::from_raw(fresh) });
+                }
+            }
+        }
+        // SAFETY: as in `pid`.
+        if let Some(kept) = unsafe { KEPT.load(Ordering::Acquire).as_ref() } {
+            kept.store(pid, Ordering::Relaxed);
+        }
+        pid
     }
 
     pub(crate) fn effective_uid() -> u32 {
@@ -112,3 +147,34 @@ mod real {
 }
 #[cfg(not(loom))]
 pub(crate) use real::*;
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_child_knows_its_own_number() {
+        let ours = pid();
+        assert_eq!(ours, std::process::id());
+        // The second way tells no handler of the C library.
+        // SAFETY: the child calls nothing that another thread could be in the middle of.
+        let fork = || unsafe { libc::fork() };
+        // SAFETY: as above; nothing is shared, and the stack is copied.
+        let clone =
+            || unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0_usize, 0_usize, 0_usize, 0_usize) as i32 };
+        for start in [&fork as &dyn Fn() -> libc::pid_t, &clone] {
+            let child = start();
+            assert!(child >= 0);
+            if child == 0 {
+                // Twice: the first call asks, the second one remembers.
+                // SAFETY: getpid and _exit have no preconditions; nothing else of the test harness runs here.
+                unsafe { libc::_exit((1..=2).find(|_| pid() != libc::getpid() as u32).unwrap_or(0)) };
+            }
+            let mut status = 0;
+            // SAFETY: our child, and a live word.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            assert_eq!(status, 0, "a child took itself for process {ours}, or died");
+        }
+        assert_eq!(pid(), ours);
+    }
+}

@@ -12,6 +12,7 @@
 //! | 144 | u64 | next id |
 //! | 152 | u32 | bell: the futex that readers sleep on; moves with every commit and every change of area |
 //! | 156 | u32 | nonzero when it is being removed |
+//! | 160 | u64 | rung: when the sleepers were woken last, in nanoseconds of CLOCK_MONOTONIC |
 //!
 //! | area | type | field |
 //! |---|---|---|
@@ -52,6 +53,8 @@ const MANIFEST_MAGIC: u64 = u64::from_le_bytes(*b"SPECMANI");
 const AREA_MAGIC: u64 = u64::from_le_bytes(*b"SPECAREA");
 
 pub(crate) const MANIFEST_BYTES: u64 = 4096;
+/// How many nanoseconds after waking its readers a writer may leave out waking them; they look by themselves then.
+pub(crate) const QUIET: u64 = 20_000;
 /// Chunks begin at multiples of this.
 pub(crate) const GRAIN: u64 = 64;
 /// Where the first chunk of an area lies.
@@ -74,6 +77,7 @@ pub(crate) struct Manifest {
     pub(crate) next_id: AtomicU64,
     pub(crate) bell: AtomicU32,
     pub(crate) removed: AtomicU32,
+    pub(crate) rung: AtomicU64,
 }
 
 #[repr(C)]
@@ -115,7 +119,9 @@ unsafe impl Shared for ChunkHeader {}
 
 const _: () = {
     use std::mem::offset_of;
-    assert!(offset_of!(Manifest, current) == 128 && offset_of!(Manifest, bell) == 152);
+    assert!(
+        offset_of!(Manifest, current) == 128 && offset_of!(Manifest, bell) == 152 && offset_of!(Manifest, rung) == 160
+    );
     assert!(offset_of!(AreaHeader, boot) == 32 && offset_of!(AreaHeader, state) == 40);
     assert!(size_of::<ChunkHeader>() == GRAIN as usize && offset_of!(ChunkHeader, expires) == 32);
 };

@@ -6,6 +6,7 @@
 //!
 //! | file | what is in it |
 //! |---|---|
+//! | `ids` | maps whose keys are ids |
 //! | `layout` | the bytes, and walking over them |
 //! | `place` | names and paths |
 //! | `writer` | allocating, committing, compacting; what a dead writer left |
@@ -13,6 +14,7 @@
 //! | `face` | `Area`, `Reader` |
 
 mod face;
+mod ids;
 mod layout;
 mod place;
 mod reader;

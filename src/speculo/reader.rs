@@ -20,12 +20,12 @@
 //! What keeps memory of former areas is the kernel: a shared lock on a byte of each area that is mapped, which takes no permission to write, tells the
 //! writer how much that is.
 
-use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::Clock;
-use super::layout::{ALLOCATED, Chunk, FIRST, MappedArea, MappedManifest, WRITTEN};
+use super::ids::IdMap;
+use super::layout::{ALLOCATED, Chunk, FIRST, MappedArea, MappedManifest, QUIET, WRITTEN};
 use super::place::Place;
 use super::writer::{READER, is_expired, of_this_boot};
 use crate::error::{Error, Result, fail};
@@ -77,6 +77,12 @@ struct Walk {
     offset: u64,
 }
 
+/// How long a reader may sleep that found nothing at `now`, when sleepers were last woken at `rung`: so soon after that, a commit does not
+/// wake it. A time that is yet to come is nobody's.
+fn sleep_until(now: u64, rung: u64) -> u64 {
+    if now.wrapping_sub(rung) < QUIET { rung.saturating_add(QUIET) } else { now.saturating_add(LONGEST_SLEEP) }
+}
+
 #[derive(Debug)]
 pub(crate) struct RawReader {
     place: Place,
@@ -89,7 +95,7 @@ pub(crate) struct RawReader {
     received: u64,
     skipped: u64,
     /// The newest chunk of each id, up to `indexed`.
-    index: HashMap<u64, u64>,
+    index: IdMap<u64>,
     indexed: u64,
     walk: Walk,
 }
@@ -109,7 +115,7 @@ impl RawReader {
             passed: 0,
             received: 0,
             skipped: 0,
-            index: HashMap::new(),
+            index: IdMap::default(),
             indexed: FIRST,
             walk: Walk::default(),
         };
@@ -226,14 +232,15 @@ impl RawReader {
     pub(crate) fn next_wait(&mut self, timeout: Duration) -> Result<Option<Found>> {
         let deadline = process::deadline(timeout);
         loop {
-            let key = self.manifest.bell.load(Ordering::Acquire);
+            let key = self.manifest.bell.load(Ordering::Acquire); // `rung`
             if let Some(found) = self.next()? {
                 return Ok(Some(found));
             }
-            if process::now() >= deadline {
+            let (now, rung) = (process::now(), self.manifest.rung.load(Ordering::Relaxed));
+            if now >= deadline {
                 return Ok(None);
             }
-            futex::wait(&self.manifest.bell, key, deadline.min(process::now().saturating_add(LONGEST_SLEEP)));
+            futex::wait(&self.manifest.bell, key, deadline.min(sleep_until(now, rung)));
         }
     }
 
@@ -298,6 +305,22 @@ impl RawReader {
             skipped: self.skipped,
             lag: committed.saturating_sub(self.passed),
             bytes: self.open.as_ref().map_or(0, |open| open.area.bytes()),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_sleeps_longer_than_until_commits_wake_again() {
+        const RUNG: u64 = 1 << 40;
+        for now in [RUNG, RUNG + 1, RUNG + QUIET - 1] {
+            assert_eq!(sleep_until(now, RUNG), RUNG + QUIET);
+        }
+        for rung in [0, RUNG - QUIET, RUNG + 1, u64::MAX] {
+            assert_eq!(sleep_until(RUNG, rung), RUNG + LONGEST_SLEEP, "{rung}");
         }
     }
 }

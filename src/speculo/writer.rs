@@ -8,11 +8,24 @@
 //!   state = WRITTEN        release, `written`     copy the valid chunks, in order
 //!   committed = version    release                link it
 //!   old chunk = OBSOLETE   release                current = its generation   release, `switched`
-//!   bell += 1, wake                               old area = OBSOLETE, unlink it; bell += 1, wake
+//!   ring                                          old area = OBSOLETE, unlink it; ring
+//!
+//! ring                                          sleep
+//!   bell += 1              release                key = bell                 acquire
+//!   woken within QUIET: done                      nothing new?
+//!   rung = now             relaxed                woken within QUIET of rung: not longer than until then
+//!   bell += 1, wake        release, `rung`        sleep while bell == key
 //! ```
 //!
 //! - `written`: a reader that sees a chunk WRITTEN sees its contents and header.
 //! - `switched`: a reader that sees a generation finds its area whole, and under its name until the next switch.
+//!
+//! - `rung`: a reader that sees a bell sees when it was rung last before.
+//!
+//! Waking is a system call, which takes longer than all the rest of a commit, and readers cannot say whether they sleep. So of commits in
+//! quick succession the first one wakes. Nobody sleeps through the others: if a reader was asleep when the bell moved, the
+//! writer looks at the time after that. Either QUIET has passed, and it wakes; or it has not, and the reader, which had seen
+//! `rung`, sleeps no longer than until it has. Clocks are read after the bell moved, and before sleeping.
 //!
 //! Between the commit of an update and the mark on the old chunk both are WRITTEN: the newest with an id counts.
 //!
@@ -29,14 +42,15 @@
 //! Memory behind the last chunk is zero, because nothing was ever written there, but perhaps a header that never became ALLOCATED.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
+use super::ids::IdMap;
 use super::layout::{
-    ALLOCATED, AREA_OBSOLETE, Chunk, DISCARDED, FIRST, MANIFEST_BYTES, MappedArea, MappedManifest, OBSOLETE, WRITTEN,
-    boot, chunk_bytes,
+    ALLOCATED, AREA_OBSOLETE, Chunk, DISCARDED, FIRST, MANIFEST_BYTES, MappedArea, MappedManifest, OBSOLETE, QUIET,
+    WRITTEN, boot, chunk_bytes,
 };
 use super::place::Place;
 use super::{Clock, Settings};
@@ -109,7 +123,7 @@ pub(crate) struct Writer {
     /// Where the next chunk will lie.
     tail: u64,
     /// The valid chunk of each id.
-    index: HashMap<u64, u64>,
+    index: IdMap<u64>,
     /// When chunks expire, the soonest first. What is obsolete may still be in it.
     expiring: BinaryHeap<Reverse<(u64, u64)>>,
     live: u64,
@@ -119,6 +133,8 @@ pub(crate) struct Writer {
     committed: u64,
     next_id: u64,
     compactions: u64,
+    /// When sleepers were woken last; 0: not by us.
+    rung: u64,
 }
 
 /// Generations, versions and ids are below this, and never get there: what is not was never counted.
@@ -205,7 +221,7 @@ impl Writer {
             pid: process::pid(),
             area,
             tail: FIRST,
-            index: HashMap::new(),
+            index: IdMap::default(),
             expiring: BinaryHeap::new(),
             live: 0,
             draft: None,
@@ -213,6 +229,7 @@ impl Writer {
             committed,
             next_id: 0,
             compactions: 0,
+            rung: 0,
         };
         writer.scan()?;
         // Before the chunk with that version may be left behind.
@@ -285,9 +302,17 @@ impl Writer {
         }
     }
 
-    /// Has readers look again.
-    fn ring(&self) {
-        self.manifest.bell.fetch_add(1, Ordering::Release);
+    /// Has readers look again, who are awake now or within [`QUIET`].
+    fn ring(&mut self) {
+        // Sequentially consistent, so that it is there for others before we look at the time.
+        self.manifest.bell.fetch_add(1, Ordering::SeqCst);
+        let now = process::now();
+        if now.wrapping_sub(self.rung) < QUIET {
+            return;
+        }
+        self.rung = now;
+        self.manifest.rung.store(now, Ordering::Relaxed);
+        self.manifest.bell.fetch_add(1, Ordering::Release); // `rung`
         futex::wake_all(&self.manifest.bell);
     }
 
