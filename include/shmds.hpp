@@ -2180,7 +2180,7 @@ class speculo_area {
   static bool unlink(std::string_view name, const speculo_options& options = {}) {
     return detail::check_found(speculo_area_unlink(prepared(name, options).native()));
   }
-  /// Nanoseconds since the machine started, whatever time people set: what areas without a clock of their own go by.
+  /// Nanoseconds since the machine started, whatever time people set and in whatever time namespace: what areas without a clock of their own go by.
   [[nodiscard]] static std::uint64_t now() {
     std::uint64_t now = 0;
     detail::check(speculo_now(&now));

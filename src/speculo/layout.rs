@@ -30,7 +30,7 @@
 //! | 8 | u64 | id |
 //! | 16 | u64 | version: chunks are numbered from 1 as they are committed; of a DISCARDED one, it means nothing |
 //! | 24 | u64 | bytes of contents |
-//! | 32 | u64 | expires: nanoseconds since boot; 0: never |
+//! | 32 | u64 | expires: nanoseconds since the machine started; 0: never |
 //! | 64 | | the contents; the chunk ends at the next multiple of 64 |
 //!
 //! A fresh area is zero, so behind the last chunk there is always one that is UNALLOCATED, or the end.

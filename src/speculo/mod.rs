@@ -40,6 +40,8 @@ pub use reader::ReaderStats;
 #[cfg(not(loom))]
 pub(crate) use reader::{Found, RawReader};
 #[cfg(not(loom))]
+pub use settings::now;
+#[cfg(not(loom))]
 pub(crate) use settings::{Clock, Settings};
 #[cfg(not(loom))]
 pub use writer::AreaStats;

@@ -59,6 +59,13 @@ impl Settings {
     }
 }
 
+/// What time it is for areas without a clock of their own: nanoseconds since the machine started (CLOCK_BOOTTIME), whatever time people set and
+/// in whatever time namespace.
+#[must_use]
+pub fn now() -> u64 {
+    process::since_boot()
+}
+
 /// What time it is: nanoseconds since the machine started, or somebody else's idea of it.
 #[derive(Clone, Default)]
 pub(crate) struct Clock(Option<Arc<dyn Fn() -> u64 + Send + Sync>>);
@@ -70,7 +77,7 @@ impl Clock {
 
     #[inline]
     pub(crate) fn now(&self) -> u64 {
-        self.0.as_ref().map_or_else(process::since_boot, |clock| clock())
+        self.0.as_ref().map_or_else(now, |clock| clock())
     }
 
     /// Whether it is somebody else's, which may go on when the machine starts anew.
