@@ -3544,7 +3544,7 @@ shm_status speculo_area_get_stats(const struct speculo_area *area, struct specul
 
 /**
  * What time it is for areas without a clock of their own: nanoseconds since the machine started, time asleep included (CLOCK_BOOTTIME). Setting the
- * machine's time does not change it.
+ * machine's time does not change it, and it is the same in every time namespace: there, CLOCK_BOOTTIME less the namespace's offset.
  *
  * # Safety
  * `now` is NULL or writable.

@@ -2310,7 +2310,7 @@ class speculo_area {
     for (const auto& area : std::span(found).first(count)) names.emplace_back(area.name);
     return names;
   }
-  /// Nanoseconds since the machine started, whatever time people set: what areas without a clock of their own go by.
+  /// Nanoseconds since the machine started, whatever time people set and in whatever time namespace: what areas without a clock of their own go by.
   [[nodiscard]] static std::uint64_t now() {
     std::uint64_t now = 0;
     detail::check(speculo_now(&now));

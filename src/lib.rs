@@ -65,7 +65,6 @@ mod ffi;
 mod kinds;
 #[cfg(not(loom))]
 mod span;
-#[cfg(not(loom))]
 pub mod speculo;
 
 pub use error::{Error, Result, Status};

@@ -161,7 +161,7 @@ fn spsc_lines_are_what_the_format_says() {
     let _peeked = queue.peek().unwrap().unwrap();
     let bytes = Bytes::of(&name);
     assert_eq!((bytes.wide(DATA + 24) & 0xffff, bytes.wide(DATA + 32) & 0xffff), (1, 1));
-    assert_eq!((bytes.wide(DATA + 128), bytes.wide(DATA + 256)), (16, 8), "tail; head, told every quarter");
+    assert_eq!((bytes.wide(DATA + 128), bytes.wide(DATA + 256)), (14, 7), "tail and head, as of the last line begun");
     assert_eq!((bytes.wide(DATA + 384), bytes.wide(DATA + 392)), (9, 10), "exact and taken");
     // Seven elements to a line; four lines.
     let words: Vec<u64> = (0..4).map(|line| bytes.wide(DATA + 512 + line * 64)).collect();

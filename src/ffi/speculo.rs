@@ -546,7 +546,7 @@ pub unsafe extern "C" fn speculo_area_get_stats(
 }
 
 /// What time it is for areas without a clock of their own: nanoseconds since the machine started, time asleep included (CLOCK_BOOTTIME). Setting the
-/// machine's time does not change it.
+/// machine's time does not change it, and it is the same in every time namespace: there, CLOCK_BOOTTIME less the namespace's offset.
 ///
 /// # Safety
 /// `now` is NULL or writable.

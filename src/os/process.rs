@@ -30,7 +30,7 @@ mod real {
 
     use crate::os::wiped::Wiped;
     use crate::sync::Ordering;
-    use crate::sync::private::{AtomicPtr, AtomicU32};
+    use crate::sync::private::{self, AtomicPtr, AtomicU32};
 
     /// The number of this process. It is asked for in front of every change that a forked child must not make, so the kernel is asked
     /// once, and the answer kept where a fork wipes it, by whatever way of forking.
@@ -51,7 +51,7 @@ mod real {
         let pid = std::process::id();
         if KEPT.load(Ordering::Acquire).is_null() {
             // SAFETY: a number.
-            let fresh = Box::new(unsafe { Wiped::zeroed() });
+            let fresh = Box::new(unsafe { Wiped::<AtomicU32>::zeroed() });
             if fresh.is_wiped() {
                 let fresh = Box::into_raw(fresh);
                 if KEPT.compare_exchange(std::ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire).is_err() {
@@ -88,12 +88,49 @@ mod real {
         limit
     }
 
-    /// Nanoseconds since the machine started, time asleep included; nothing that people set changes it.
+    /// Nanoseconds since the machine started, time asleep included; nothing that people set changes it, and it is the same in every time
+    /// namespace.
     pub(crate) fn since_boot() -> u64 {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: the pointer is to a live timespec; CLOCK_BOOTTIME exists since Linux 2.6.39.
         unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut time) };
-        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+        let ours = time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64;
+        ours.saturating_add_signed(boot_offset().saturating_neg())
+    }
+
+    /// How many nanoseconds CLOCK_BOOTTIME is ahead here of what it is outside of all time namespaces. Found out once, and again by a forked
+    /// child, which may be in another one.
+    fn boot_offset() -> i64 {
+        const UNKNOWN: u64 = i64::MIN as u64;
+        static OFFSET: private::AtomicU64 = private::AtomicU64::new(UNKNOWN);
+        static FORGOTTEN_AT_FORK: private::AtomicBool = private::AtomicBool::new(false);
+        unsafe extern "C" fn forget() {
+            OFFSET.store(UNKNOWN, Ordering::Relaxed);
+        }
+        match OFFSET.load(Ordering::Relaxed) {
+            UNKNOWN => {}
+            offset => return offset as i64,
+        }
+        if !FORGOTTEN_AT_FORK.swap(true, Ordering::Relaxed) {
+            // SAFETY: as in `at_fork`. If it is refused, children keep what their parent knew.
+            unsafe { libc::pthread_atfork(None, None, Some(forget)) };
+        }
+        let offset = find_boot_offset();
+        OFFSET.store(offset as u64, Ordering::Relaxed);
+        offset
+    }
+
+    fn find_boot_offset() -> i64 {
+        let namespace = |name| std::fs::read_link(format!("/proc/self/ns/{name}")).ok();
+        // The file tells of the namespace of our children. Who has just made one for them has come from none, as far as can be known.
+        if namespace("time") != namespace("time_for_children") {
+            return 0;
+        }
+        let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+        let ours = offsets.lines().find_map(|line| line.strip_prefix("boottime"));
+        let mut numbers = ours.unwrap_or_default().split_ascii_whitespace().map_while(|word| word.parse::<i64>().ok());
+        let (seconds, nanos) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
     }
 
     /// What tells this run of the machine from others.

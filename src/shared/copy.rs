@@ -116,6 +116,26 @@ pub(crate) unsafe fn load_element<W: Width>(width: W, slot: *const u8, element: 
     }
 }
 
+/// Copies an element that nobody changes any more into a slot, which the caller has claimed.
+///
+/// # Safety
+/// As [`Width::copy`]; both are in shared memory.
+#[inline(always)]
+pub(crate) unsafe fn copy_committed<W: Width>(width: W, from: *const u8, to: *mut u8) {
+    #[cfg(not(loom))]
+    // SAFETY: the caller's promise.
+    unsafe {
+        store_element(width, from, to);
+    }
+    #[cfg(loom)]
+    // SAFETY: as above; in a model, both are cells of one word.
+    unsafe {
+        let mut word = 0_u64;
+        load_element(width, from, std::ptr::from_mut(&mut word).cast());
+        store_element(width, std::ptr::from_ref(&word).cast(), to);
+    }
+}
+
 /// Copies out of memory that another process may be writing at this moment: byte by byte or word by word through atomics,
 /// so that what comes out may be a mixture, but getting it is no data race. The caller finds out whether it was.
 ///

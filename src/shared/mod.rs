@@ -12,7 +12,7 @@ mod seq_lock;
 
 pub(crate) use cache::{CacheAligned, LINE_PAIR};
 pub(crate) use copy::{
-    Dynamic, Fixed, Width, load_contended, load_element, private_bytes, store_contended, store_element,
+    Dynamic, Fixed, Width, copy_committed, load_contended, load_element, private_bytes, store_contended, store_element,
 };
 pub(crate) use end::{End, Holder};
 pub(crate) use event_count::{EventCount, SLICE};

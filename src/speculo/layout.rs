@@ -1,4 +1,4 @@
-//! The bytes of a manifest and of an area, and walking over chunks.
+//! The bytes of a manifest and of an area.
 //!
 //! The manifest is an object of one page, `NAME.speculo`; the areas are objects `NAME.speculo-GENERATION` beside it.
 //!
@@ -31,20 +31,13 @@
 //! | 8 | u64 | id |
 //! | 16 | u64 | version: chunks are numbered from 1 as they are committed; of a DISCARDED one, it means nothing |
 //! | 24 | u64 | bytes of contents |
-//! | 32 | u64 | expires: nanoseconds since boot; 0: never |
+//! | 32 | u64 | expires: nanoseconds since the machine started; 0: never |
 //! | 64 | | the contents; the chunk ends at the next multiple of 64 |
 //!
 //! A fresh area is zero, so behind the last chunk there is always one that is UNALLOCATED, or the end.
 
-use std::fs::File;
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
-
-use crate::error::{Error, Result, fail};
-use crate::os::mapping::Mapping;
-use crate::os::process;
-use crate::segment::Region;
-use crate::shared::{Shared, fnv1a};
+use crate::error::{Result, fail};
+use crate::shared::Shared;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 const FORMAT: u32 = 1;
@@ -53,12 +46,10 @@ const MANIFEST_MAGIC: u64 = u64::from_le_bytes(*b"SPECMANI");
 const AREA_MAGIC: u64 = u64::from_le_bytes(*b"SPECAREA");
 
 pub(crate) const MANIFEST_BYTES: u64 = 4096;
-/// How many nanoseconds after waking its readers a writer may leave out waking them; they look by themselves then.
-pub(crate) const QUIET: u64 = 20_000;
 /// Chunks begin at multiples of this.
-pub(crate) const GRAIN: u64 = 64;
+pub(crate) const GRAIN: u64 = size_of::<ChunkHeader>() as u64;
 /// Where the first chunk of an area lies.
-pub(crate) const FIRST: u64 = 128;
+pub(crate) const FIRST: u64 = 2 * GRAIN;
 
 /// What every object begins with.
 #[repr(C)]
@@ -117,13 +108,15 @@ unsafe impl Shared for AreaHeader {}
 // SAFETY: as above.
 unsafe impl Shared for ChunkHeader {}
 
+const _: () = assert!(size_of::<AreaHeader>() as u64 <= FIRST);
+#[cfg(not(loom))]
 const _: () = {
     use std::mem::offset_of;
     assert!(
         offset_of!(Manifest, current) == 128 && offset_of!(Manifest, bell) == 152 && offset_of!(Manifest, rung) == 160
     );
     assert!(offset_of!(AreaHeader, boot) == 32 && offset_of!(AreaHeader, state) == 40);
-    assert!(size_of::<ChunkHeader>() == GRAIN as usize && offset_of!(ChunkHeader, expires) == 32);
+    assert!(size_of::<ChunkHeader>() == 64 && offset_of!(ChunkHeader, expires) == 32);
 };
 
 /// Bytes of a chunk with contents of `size` bytes. `None` when there can be no such chunk.
@@ -131,173 +124,123 @@ pub(crate) fn chunk_bytes(size: u64) -> Option<u64> {
     size.checked_next_multiple_of(GRAIN)?.checked_add(GRAIN).filter(|bytes| i64::try_from(*bytes).is_ok())
 }
 
-/// What tells times of this run of the machine from others.
-pub(crate) fn boot() -> u64 {
-    process::boot_id().map_or(0, |id| fnv1a(&id))
-}
-
-fn begin(beginning: &Beginning, magic: u64) {
-    beginning.format.store(FORMAT, Ordering::Relaxed);
-    beginning.byte_order.store(BYTE_ORDER, Ordering::Relaxed);
-    beginning.magic.store(magic, Ordering::Relaxed);
-}
-
-fn check(beginning: &Beginning, magic: u64, what: &str) -> Result<()> {
-    let order = beginning.byte_order.load(Ordering::Relaxed);
-    if order == BYTE_ORDER.swap_bytes() {
-        return Err(fail!(Version, "{what} was made on a machine of the other byte order"));
+impl Beginning {
+    fn begin(&self, magic: u64) {
+        self.format.store(FORMAT, Ordering::Relaxed);
+        self.byte_order.store(BYTE_ORDER, Ordering::Relaxed);
+        self.magic.store(magic, Ordering::Relaxed);
     }
-    if beginning.magic.load(Ordering::Relaxed) != magic || order != BYTE_ORDER {
-        return Err(fail!(Corrupt, "{what} is something else"));
-    }
-    let format = beginning.format.load(Ordering::Relaxed);
-    if format != FORMAT {
-        return Err(fail!(Version, "{what} has format {format}; this library knows {FORMAT}"));
-    }
-    Ok(())
-}
 
-fn map(file: &File, len: u64, read_only: bool, what: &str) -> Result<Mapping> {
-    let failed = |error| Error::system(format_args!("cannot map {what}"), error);
-    let len = usize::try_from(len).map_err(|_| fail!(Limit, "{what} has {len} bytes, more than can be mapped"))?;
-    Mapping::new(file.as_fd(), len, read_only).map_err(failed)
-}
-
-fn region(mapping: &Mapping) -> Region {
-    // SAFETY: valid as long as the mapping, which whoever uses the region holds too.
-    unsafe { Region::new(mapping.base(), mapping.len()) }
-}
-
-/// A mapped manifest.
-#[derive(Debug)]
-pub(crate) struct MappedManifest(Mapping);
-
-impl MappedManifest {
-    /// `fresh`: it is being made.
-    pub(crate) fn new(file: &File, read_only: bool, fresh: bool, what: &str) -> Result<Self> {
-        let metadata = file.metadata().map_err(|error| Error::system(format_args!("cannot look at {what}"), error))?;
-        if !metadata.is_file() || metadata.len() < MANIFEST_BYTES {
-            return Err(fail!(Corrupt, "{what} has {} bytes, and is no manifest", metadata.len()));
+    fn check(&self, magic: u64, what: &str) -> Result<()> {
+        let order = self.byte_order.load(Ordering::Relaxed);
+        if order == BYTE_ORDER.swap_bytes() {
+            return Err(fail!(Version, "{what} was made on a machine of the other byte order"));
         }
-        let manifest = Self(map(file, MANIFEST_BYTES, read_only, what)?);
-        if fresh {
-            manifest.next_id.store(1, Ordering::Relaxed);
-            begin(&manifest.beginning, MANIFEST_MAGIC);
+        if self.magic.load(Ordering::Relaxed) != magic || order != BYTE_ORDER {
+            return Err(fail!(Corrupt, "{what} is something else"));
         }
-        check(&manifest.beginning, MANIFEST_MAGIC, what)?;
-        Ok(manifest)
-    }
-}
-
-impl std::ops::Deref for MappedManifest {
-    type Target = Manifest;
-    fn deref(&self) -> &Manifest {
-        // SAFETY: the mapping is larger, aligned to a page, and lives as long as this; atomics only.
-        unsafe { self.0.base().cast().as_ref() }
-    }
-}
-
-/// A mapped area.
-#[derive(Debug)]
-pub(crate) struct MappedArea {
-    mapping: Mapping,
-    pub(crate) generation: u64,
-}
-
-/// A chunk's header, read once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Chunk {
-    pub(crate) offset: u64,
-    pub(crate) state: u32,
-    pub(crate) id: u64,
-    pub(crate) version: u64,
-    pub(crate) size: u64,
-    pub(crate) expires: u64,
-    /// Where the chunk after it begins.
-    pub(crate) next: u64,
-}
-
-impl MappedArea {
-    pub(crate) fn create(file: &File, bytes: u64, generation: u64, what: &str) -> Result<Self> {
-        let area = Self { mapping: map(file, bytes, false, what)?, generation };
-        let header = area.header();
-        begin(&header.beginning, AREA_MAGIC);
-        header.bytes.store(bytes, Ordering::Relaxed);
-        header.generation.store(generation, Ordering::Relaxed);
-        header.boot.store(boot(), Ordering::Relaxed);
-        header.state.store(READY, Ordering::Release);
-        Ok(area)
-    }
-
-    pub(crate) fn open(file: &File, generation: u64, read_only: bool, what: &str) -> Result<Self> {
-        let metadata = file.metadata().map_err(|error| Error::system(format_args!("cannot look at {what}"), error))?;
-        let len = metadata.size();
-        if !metadata.is_file() || len < FIRST + GRAIN {
-            return Err(fail!(Corrupt, "{what} has {len} bytes, and is no area"));
+        let format = self.format.load(Ordering::Relaxed);
+        if format != FORMAT {
+            return Err(fail!(Version, "{what} has format {format}; this library knows {FORMAT}"));
         }
-        let area = Self { mapping: map(file, len, read_only, what)?, generation };
-        let header = area.header();
-        check(&header.beginning, AREA_MAGIC, what)?;
-        let (bytes, found) = (header.bytes.load(Ordering::Relaxed), header.generation.load(Ordering::Relaxed));
+        Ok(())
+    }
+}
+
+impl Manifest {
+    /// Makes zero bytes a manifest.
+    pub(crate) fn begin(&self) {
+        self.next_id.store(1, Ordering::Relaxed);
+        self.beginning.begin(MANIFEST_MAGIC);
+    }
+
+    pub(crate) fn check(&self, what: &str) -> Result<()> {
+        self.beginning.check(MANIFEST_MAGIC, what)
+    }
+}
+
+impl AreaHeader {
+    /// Makes zero bytes an area.
+    pub(crate) fn begin(&self, bytes: u64, generation: u64, boot: u64) {
+        self.beginning.begin(AREA_MAGIC);
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.generation.store(generation, Ordering::Relaxed);
+        self.boot.store(boot, Ordering::Relaxed);
+        self.state.store(READY, Ordering::Release);
+    }
+
+    /// `len`, `generation`: what it is to say of itself.
+    pub(crate) fn check(&self, len: u64, generation: u64, what: &str) -> Result<()> {
+        self.beginning.check(AREA_MAGIC, what)?;
+        let (bytes, found) = (self.bytes.load(Ordering::Relaxed), self.generation.load(Ordering::Relaxed));
         if bytes != len || found != generation {
             return Err(fail!(
                 Corrupt,
                 "{what} says that it has {bytes} bytes and generation {found}; it has {len} and {generation}"
             ));
         }
-        Ok(area)
+        Ok(())
+    }
+}
+
+/// Zero, as loom has it, whose atomics are made.
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+
+    fn zero() -> AtomicU64 {
+        AtomicU64::new(0)
     }
 
-    pub(crate) fn header(&self) -> &AreaHeader {
-        // SAFETY: the mapping is larger, aligned to a page, and lives as long as this; atomics only.
-        unsafe { self.mapping.base().cast().as_ref() }
+    fn half() -> AtomicU32 {
+        AtomicU32::new(0)
     }
 
-    /// Bytes of the area.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.mapping.len() as u64
-    }
-
-    /// The header at `offset`, or `None` at the end.
-    #[inline]
-    pub(crate) fn at(&self, offset: u64) -> Option<&ChunkHeader> {
-        let header: *const ChunkHeader = region(&self.mapping).at(offset)?;
-        // SAFETY: from `at`; the mapping lives as long as this.
-        Some(unsafe { &*header })
-    }
-
-    /// The chunk at `offset`; `None` at the end, and where nothing is allocated. Its size was checked.
-    #[inline]
-    pub(crate) fn chunk(&self, offset: u64) -> Result<Option<Chunk>> {
-        let Some(header) = self.at(offset) else { return Ok(None) };
-        let state = header.state.load(Ordering::Acquire); // `written`
-        if state == UNALLOCATED {
-            return Ok(None);
+    impl Beginning {
+        fn new() -> Self {
+            Self { magic: zero(), format: half(), byte_order: half() }
         }
-        let size = header.size.load(Ordering::Relaxed);
-        let next = chunk_bytes(size).and_then(|bytes| bytes.checked_add(offset)).filter(|next| *next <= self.bytes());
-        let (Some(next), ALLOCATED..=DISCARDED) = (next, state) else {
-            return Err(fail!(
-                Corrupt,
-                "the chunk at {offset} of an area of {} bytes says that it has {size} and state {state}",
-                self.bytes()
-            ));
-        };
-        Ok(Some(Chunk {
-            offset,
-            state,
-            id: header.id.load(Ordering::Relaxed),
-            // Its writer may have died between giving it a version and committing it; then the version is another's.
-            version: if state == DISCARDED { 0 } else { header.version.load(Ordering::Relaxed) },
-            size,
-            expires: header.expires.load(Ordering::Relaxed),
-            next,
-        }))
     }
 
-    /// The address of the contents of the chunk at `offset`, which are `size` bytes. Null when they are not all inside.
-    #[inline]
-    pub(crate) fn contents(&self, offset: u64, size: u64) -> *mut u8 {
-        region(&self.mapping).part(offset + GRAIN, size).map_or(std::ptr::null_mut(), |part| part.base().as_ptr())
+    impl Manifest {
+        pub(crate) fn new() -> Self {
+            Self {
+                beginning: Beginning::new(),
+                reserved: std::array::from_fn(|_| zero()),
+                current: zero(),
+                committed: zero(),
+                next_id: zero(),
+                bell: half(),
+                removed: half(),
+                rung: zero(),
+            }
+        }
+    }
+
+    impl AreaHeader {
+        pub(crate) fn new() -> Self {
+            Self {
+                beginning: Beginning::new(),
+                bytes: zero(),
+                generation: zero(),
+                boot: zero(),
+                state: half(),
+                reserved: half(),
+            }
+        }
+    }
+
+    impl ChunkHeader {
+        pub(crate) fn new() -> Self {
+            Self {
+                state: half(),
+                reserved: half(),
+                id: zero(),
+                version: zero(),
+                size: zero(),
+                expires: zero(),
+                reserved_too: std::array::from_fn(|_| zero()),
+            }
+        }
     }
 }

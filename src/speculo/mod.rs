@@ -7,114 +7,46 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `ids` | maps whose keys are ids |
-//! | `layout` | the bytes, and walking over them |
+//! | `layout` | the bytes |
+//! | `chunks` | what is stored and loaded in which order, over plain bytes |
+//! | `mapped` | manifests and areas in files |
 //! | `place` | names and paths |
 //! | `writer` | allocating, committing, compacting; what a dead writer left |
 //! | `reader` | reading, following, waiting |
+//! | `settings` | what an area is to be, and its clock |
 //! | `face` | `Area`, `Reader` |
 
+pub(crate) mod chunks;
+pub(crate) mod layout;
+
+#[cfg(not(loom))]
 mod face;
+#[cfg(not(loom))]
 mod ids;
-mod layout;
+#[cfg(not(loom))]
+mod mapped;
+#[cfg(not(loom))]
 mod place;
+#[cfg(not(loom))]
 mod reader;
+#[cfg(not(loom))]
+mod settings;
+#[cfg(not(loom))]
 mod writer;
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
-use crate::error::{Result, fail};
-use crate::os::process;
-
+#[cfg(not(loom))]
 pub use face::{Area, AreaOptions, Chunk, Draft, Reader, ReaderOptions};
+#[cfg(not(loom))]
 pub(crate) use place::{Place, list};
+#[cfg(not(loom))]
 pub use reader::ReaderStats;
+#[cfg(not(loom))]
 pub(crate) use reader::{Found, RawReader};
+#[cfg(not(loom))]
+pub use settings::now;
+#[cfg(not(loom))]
+pub(crate) use settings::{Clock, Settings};
+#[cfg(not(loom))]
 pub use writer::AreaStats;
+#[cfg(not(loom))]
 pub(crate) use writer::{Writer, unlink};
-
-/// What an area is to be.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    /// `None`: where POSIX shared memory lies.
-    pub(crate) directory: Option<PathBuf>,
-    /// Bytes of an area at first, and at least.
-    pub(crate) smallest: u64,
-    /// And at most.
-    pub(crate) largest: u64,
-    /// Bytes of former areas that readers may keep in memory.
-    pub(crate) most_pinned: u64,
-    pub(crate) mode: u32,
-    /// How many percent of the area have to be wasted before it is compacted although there is room.
-    pub(crate) threshold: u32,
-    pub(crate) exclusive: bool,
-    pub(crate) any_owner: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            directory: None,
-            smallest: 64 << 10,
-            largest: 1 << 20,
-            most_pinned: u64::MAX,
-            mode: 0o600,
-            threshold: 50,
-            exclusive: false,
-            any_owner: false,
-        }
-    }
-}
-
-impl Settings {
-    fn check(&self) -> Result<()> {
-        let page = process::page_size() as u64;
-        if self.largest < page || i64::try_from(self.largest).is_err() {
-            return Err(fail!(Invalid, "an area of at most {} bytes is not possible; it needs {page}", self.largest));
-        }
-        if self.smallest < page || self.smallest > self.largest {
-            let (smallest, largest) = (self.smallest, self.largest);
-            return Err(fail!(Invalid, "an area cannot have {smallest} bytes at first and {largest} at most"));
-        }
-        if self.mode & !0o777 != 0 || self.mode & 0o600 != 0o600 {
-            return Err(fail!(Invalid, "mode {:#o} is not possible: it needs 0600 and nothing above 0777", self.mode));
-        }
-        if !(1..=100).contains(&self.threshold) {
-            return Err(fail!(Invalid, "{} percent cannot be wasted; 1 to 100 can", self.threshold));
-        }
-        Ok(())
-    }
-}
-
-/// What time it is: nanoseconds since the machine started, or somebody else's idea of it.
-#[derive(Clone, Default)]
-pub(crate) struct Clock(Option<Arc<dyn Fn() -> u64 + Send + Sync>>);
-
-impl Clock {
-    pub(crate) fn new(clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(clock)))
-    }
-
-    #[inline]
-    pub(crate) fn now(&self) -> u64 {
-        self.0.as_ref().map_or_else(process::since_boot, |clock| clock())
-    }
-
-    /// Whether it is somebody else's, which may go on when the machine starts anew.
-    fn is_own(&self) -> bool {
-        self.0.is_some()
-    }
-}
-
-/// What time it is for areas without a clock of their own: nanoseconds since the machine started, time asleep included. Setting the
-/// machine's time does not change it.
-#[must_use]
-pub fn now() -> u64 {
-    process::since_boot()
-}
-
-impl std::fmt::Debug for Clock {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(if self.is_own() { "own clock" } else { "boot time" })
-    }
-}

@@ -24,20 +24,16 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::Clock;
+use super::chunks::{self, Chunk, Cursor};
 use super::ids::IdMap;
-use super::layout::{ALLOCATED, Chunk, FIRST, MappedArea, MappedManifest, QUIET, WRITTEN};
+use super::layout::{ALLOCATED, FIRST, WRITTEN};
+use super::mapped::{MappedArea, MappedManifest};
 use super::place::Place;
 use super::writer::{READER, is_expired, of_this_boot};
 use crate::error::{Error, Result, fail};
 use crate::os::lock::{self, Mode};
-use crate::os::{futex, object, process};
+use crate::os::{object, process};
 use crate::sync::Ordering;
-
-/// How often an area may be gone before it could be opened.
-const TRIES: u32 = 1000;
-
-/// How long a reader sleeps before it looks by itself, in nanoseconds: a writer can die between a commit and the bell.
-const LONGEST_SLEEP: u64 = 500_000_000;
 
 /// Where a reader is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +73,10 @@ struct Walk {
     offset: u64,
 }
 
-/// How long a reader may sleep that found nothing at `now`, when sleepers were last woken at `rung`: so soon after that, a commit does not
-/// wake it. A time that is yet to come is nobody's.
-fn sleep_until(now: u64, rung: u64) -> u64 {
-    if now.wrapping_sub(rung) < QUIET { rung.saturating_add(QUIET) } else { now.saturating_add(LONGEST_SLEEP) }
+/// Whether the index has a newer chunk of its id: the writer has not marked this one yet, or died before it could.
+#[inline]
+fn is_replaced(index: &IdMap<u64>, indexed: u64, chunk: &Chunk) -> bool {
+    chunk.offset < indexed && index.get(&chunk.id).is_some_and(|newest| *newest > chunk.offset)
 }
 
 #[derive(Debug)]
@@ -89,11 +85,7 @@ pub(crate) struct RawReader {
     clock: Clock,
     manifest: MappedManifest,
     open: Option<Open>,
-    /// Where the chunk after the last one lies.
-    offset: u64,
-    passed: u64,
-    received: u64,
-    skipped: u64,
+    cursor: Cursor,
     /// The newest chunk of each id, up to `indexed`.
     index: IdMap<u64>,
     indexed: u64,
@@ -111,10 +103,7 @@ impl RawReader {
             clock,
             manifest,
             open: None,
-            offset: FIRST,
-            passed: 0,
-            received: 0,
-            skipped: 0,
+            cursor: Cursor::default(),
             index: IdMap::default(),
             indexed: FIRST,
             walk: Walk::default(),
@@ -136,44 +125,29 @@ impl RawReader {
         self.open.as_ref().map_or(0, |open| open.area.generation)
     }
 
-    /// Whether the area was removed.
-    fn is_removed(&self) -> bool {
-        self.manifest.removed.load(Ordering::Acquire) != 0
-    }
-
     /// Moves over to the current area, if this is another. What was shown of the former one is not there any more.
     fn follow(&mut self) -> Result<()> {
-        for _ in 0..TRIES {
-            let current = self.manifest.current.load(Ordering::Acquire); // `switched`
-            if current == self.generation() {
-                return Ok(());
-            }
-            let what = format!("generation {current} of {}", self.place.what());
-            let file = match object::open(&self.place.area(current), true) {
-                Ok(file) => file,
-                // It has been replaced since, or everything removed: both are said before the area goes.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    let same = self.manifest.current.load(Ordering::Acquire) == current;
-                    if self.is_removed() {
-                        return Ok(());
-                    }
-                    if same {
-                        return Err(fail!(Corrupt, "there is no {what}, although the manifest says so"));
-                    }
-                    continue;
-                }
-                Err(error) => return Err(Error::system(format_args!("cannot open {what}"), error)),
-            };
-            // A courtesy to the writer's statistics.
-            let _ = lock::try_lock(file.as_fd(), READER, Mode::Shared);
-            let area = MappedArea::open(&file, current, true, &what)?;
-            let of_this_boot = self.clock.is_own() || of_this_boot(&area);
-            self.open = Some(Open { area, of_this_boot });
-            (self.offset, self.indexed) = (FIRST, FIRST);
-            self.index.clear();
-        }
-        let what = self.place.what();
-        Err(fail!(Busy, "{what} was replaced {TRIES} times while this reader tried to open it"))
+        let at = self.generation();
+        self.manifest.follow(
+            at,
+            || self.place.what(),
+            |current| {
+                let what = format!("generation {current} of {}", self.place.what());
+                let file = match object::open(&self.place.area(current), true) {
+                    Ok(file) => file,
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+                    Err(error) => return Err(Error::system(format_args!("cannot open {what}"), error)),
+                };
+                // A courtesy to the writer's statistics.
+                let _ = lock::try_lock(file.as_fd(), READER, Mode::Shared);
+                let area = MappedArea::open(&file, current, true, &what)?;
+                let of_this_boot = self.clock.is_own() || of_this_boot(&area);
+                self.open = Some(Open { area, of_this_boot });
+                (self.cursor.offset, self.indexed) = (FIRST, FIRST);
+                self.index.clear();
+                Ok(true)
+            },
+        )
     }
 
     fn is_valid(&self, open: &Open, chunk: &Chunk) -> bool {
@@ -188,60 +162,28 @@ impl RawReader {
         Ok(Found { chunk, data: data.cast_const() })
     }
 
-    /// Whether the index has a newer chunk of its id: the writer has not marked this one yet, or died before it could.
-    #[inline]
-    fn is_replaced(&self, chunk: &Chunk) -> bool {
-        chunk.offset < self.indexed && self.index.get(&chunk.id).is_some_and(|newest| *newest > chunk.offset)
-    }
-
     /// The next chunk that is valid now, after the last one; its contents stay where they are until the next call.
     pub(crate) fn next(&mut self) -> Result<Option<Found>> {
         self.follow()?;
-        loop {
-            let Some(open) = &self.open else { return self.nothing() };
-            let Some(chunk) = open.area.chunk(self.offset)? else { return self.nothing() };
-            if chunk.state == ALLOCATED {
-                return self.nothing();
-            }
-            let valid = self.is_valid(open, &chunk) && !self.is_replaced(&chunk);
-            self.offset = chunk.next;
-            // Discarded chunks are read with version 0; what was passed already in a former area has a smaller one.
-            if chunk.version <= self.passed {
-                continue;
-            }
-            let between = chunk.version - self.passed - 1;
-            self.passed = chunk.version;
-            self.skipped = self.skipped.saturating_add(between);
-            if valid {
-                self.received += 1;
+        if let Some(open) = &self.open {
+            let (index, indexed) = (&self.index, self.indexed);
+            let counts = |chunk: &Chunk| {
+                !is_expired(chunk.expires, open.of_this_boot, || self.clock.now())
+                    && !is_replaced(index, indexed, chunk)
+            };
+            if let Some(chunk) = self.cursor.next(&open.area, counts)? {
                 return self.found(chunk).map(Some);
             }
-            self.skipped = self.skipped.saturating_add(1);
         }
-    }
-
-    fn nothing(&self) -> Result<Option<Found>> {
-        if self.is_removed() {
+        if self.manifest.is_removed() {
             return Err(fail!(Closed, "{} was removed", self.place.what()));
         }
         Ok(None)
     }
 
-    /// As [`next`](Self::next), waiting up to `timeout` for it: asleep, without a word to the writer. What a writer committed and
-    /// died before it rang for is found within half a second.
+    /// As [`next`](Self::next), waiting up to `timeout` for it.
     pub(crate) fn next_wait(&mut self, timeout: Duration) -> Result<Option<Found>> {
-        let deadline = process::deadline(timeout);
-        loop {
-            let key = self.manifest.bell.load(Ordering::Acquire); // `rung`
-            if let Some(found) = self.next()? {
-                return Ok(Some(found));
-            }
-            let (now, rung) = (process::now(), self.manifest.rung.load(Ordering::Relaxed));
-            if now >= deadline {
-                return Ok(None);
-            }
-            futex::wait(&self.manifest.bell, key, deadline.min(sleep_until(now, rung)));
-        }
+        chunks::wait(self, |reader| &reader.manifest, process::deadline(timeout), Self::next)
     }
 
     /// Looks at what was committed since it looked last, and enters it into the index.
@@ -292,35 +234,18 @@ impl RawReader {
 
     /// Goes on after the chunk of that version.
     pub(crate) fn seek(&mut self, version: u64) {
-        self.passed = version;
-        self.offset = FIRST;
+        (self.cursor.passed, self.cursor.offset) = (version, FIRST);
     }
 
     pub(crate) fn stats(&self) -> ReaderStats {
         let committed = self.manifest.committed.load(Ordering::Acquire);
         ReaderStats {
             generation: self.generation(),
-            version: self.passed,
-            received: self.received,
-            skipped: self.skipped,
-            lag: committed.saturating_sub(self.passed),
+            version: self.cursor.passed,
+            received: self.cursor.received,
+            skipped: self.cursor.skipped,
+            lag: committed.saturating_sub(self.cursor.passed),
             bytes: self.open.as_ref().map_or(0, |open| open.area.bytes()),
-        }
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nobody_sleeps_longer_than_until_commits_wake_again() {
-        const RUNG: u64 = 1 << 40;
-        for now in [RUNG, RUNG + 1, RUNG + QUIET - 1] {
-            assert_eq!(sleep_until(now, RUNG), RUNG + QUIET);
-        }
-        for rung in [0, RUNG - QUIET, RUNG + 1, u64::MAX] {
-            assert_eq!(sleep_until(RUNG, rung), RUNG + LONGEST_SLEEP, "{rung}");
         }
     }
 }

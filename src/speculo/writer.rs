@@ -1,32 +1,6 @@
 //! The writer: one living one per area.
 //!
-//! # Algorithm
-//!
-//! ```text
-//! commit                                        compaction
-//!   version                relaxed                build the new area, without a name
-//!   state = WRITTEN        release, `written`     copy the valid chunks, in order
-//!   committed = version    release                link it
-//!   old chunk = OBSOLETE   release                current = its generation   release, `switched`
-//!   ring                                          old area = OBSOLETE, unlink it; ring
-//!
-//! ring                                          sleep
-//!   bell += 1              release                key = bell                 acquire
-//!   woken within QUIET: done                      nothing new?
-//!   rung = now             relaxed                woken within QUIET of rung: not longer than until then
-//!   bell += 1, wake        release, `rung`        sleep while bell == key
-//! ```
-//!
-//! - `written`: a reader that sees a chunk WRITTEN sees its contents and header.
-//! - `switched`: a reader that sees a generation finds its area whole, and under its name until the next switch.
-//!
-//! - `rung`: a reader that sees a bell sees when it was rung last before.
-//!
-//! Waking is a system call, which takes longer than all the rest of a commit, and readers cannot say whether they sleep. So of commits in
-//! quick succession the first one wakes. Nobody sleeps through the others: if a reader was asleep when the bell moved, the
-//! writer looks at the time after that. Either QUIET has passed, and it wakes; or it has not, and the reader, which had seen
-//! `rung`, sleeps no longer than until it has. Clocks are read after the bell moved, and before sleeping.
-//!
+//! The order of stores is told in `chunks`, with what readers do about it.
 //! Between the commit of an update and the mark on the old chunk both are WRITTEN: the newest with an id counts.
 //!
 //! # Death
@@ -47,19 +21,18 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
+use super::chunks::Chunk;
 use super::ids::IdMap;
-use super::layout::{
-    ALLOCATED, AREA_OBSOLETE, Chunk, DISCARDED, FIRST, MANIFEST_BYTES, MappedArea, MappedManifest, OBSOLETE, QUIET,
-    WRITTEN, boot, chunk_bytes,
-};
+use super::layout::{ALLOCATED, AREA_OBSOLETE, DISCARDED, FIRST, MANIFEST_BYTES, OBSOLETE, WRITTEN, chunk_bytes};
+use super::mapped::{MappedArea, MappedManifest, boot};
 use super::place::Place;
 use super::{Clock, Settings};
 use crate::error::{Error, Result, Status, fail};
 use crate::os::lock::{self, Bytes, Mode};
 use crate::os::object::{self, Build, Identity, Unlinked};
+use crate::os::process;
 use crate::os::unshared::Unshared;
-use crate::os::{futex, process};
-use crate::sync::{Ordering, PUBLISH};
+use crate::sync::Ordering;
 
 /// The byte of the manifest that the writer holds while it lives.
 const WRITER: Bytes = Bytes { start: 0, len: 1 };
@@ -133,8 +106,6 @@ pub(crate) struct Writer {
     committed: u64,
     next_id: u64,
     compactions: u64,
-    /// When sleepers were woken last; 0: not by us.
-    rung: u64,
 }
 
 /// Generations, versions and ids are below this, and never get there: what is not was never counted.
@@ -229,7 +200,6 @@ impl Writer {
             committed,
             next_id: 0,
             compactions: 0,
-            rung: 0,
         };
         writer.scan()?;
         // Before the chunk with that version may be left behind.
@@ -237,7 +207,7 @@ impl Writer {
         if !of_this_boot(&writer.area) {
             writer.move_to_new_area(FIRST + writer.live)?;
         }
-        writer.ring();
+        writer.manifest.wake();
         Ok(writer)
     }
 
@@ -255,7 +225,7 @@ impl Writer {
             check_number("id", chunk.id, "a chunk")?;
             next_id = next_id.max(chunk.id.saturating_add(1));
             match chunk.state {
-                ALLOCATED => self.mark(chunk.offset, DISCARDED),
+                ALLOCATED => self.area.mark(chunk.offset, DISCARDED),
                 WRITTEN => {
                     self.committed = self.committed.max(chunk.version);
                     self.admit(&chunk);
@@ -286,7 +256,7 @@ impl Writer {
 
     /// Marks a chunk that was valid as obsolete.
     fn dismiss(&mut self, offset: u64) {
-        self.mark(offset, OBSOLETE);
+        self.area.mark(offset, OBSOLETE);
         self.discount(offset);
     }
 
@@ -294,26 +264,6 @@ impl Writer {
         if let Ok(Some(chunk)) = self.area.chunk(offset) {
             self.live = self.live.saturating_sub(chunk.next - chunk.offset);
         }
-    }
-
-    fn mark(&self, offset: u64, state: u32) {
-        if let Some(header) = self.area.at(offset) {
-            header.state.store(state, Ordering::Release);
-        }
-    }
-
-    /// Has readers look again, who are awake now or within [`QUIET`].
-    fn ring(&mut self) {
-        // Sequentially consistent, so that it is there for others before we look at the time.
-        self.manifest.bell.fetch_add(1, Ordering::SeqCst);
-        let now = process::now();
-        if now.wrapping_sub(self.rung) < QUIET {
-            return;
-        }
-        self.rung = now;
-        self.manifest.rung.store(now, Ordering::Relaxed);
-        self.manifest.bell.fetch_add(1, Ordering::Release); // `rung`
-        futex::wake_all(&self.manifest.bell);
     }
 
     /// Refuses a process that inherited this writer by a fork: the lock is its parent's.
@@ -401,16 +351,9 @@ impl Writer {
                 self.next_id - 1
             }
         };
-        let Some(header) = self.area.at(self.tail) else { return Ok(Err(Status::Full)) };
-        header.id.store(id, Ordering::Relaxed);
-        header.version.store(0, Ordering::Relaxed);
-        header.size.store(size, Ordering::Relaxed);
-        header.expires.store(expires, Ordering::Relaxed);
-        header.state.store(ALLOCATED, Ordering::Release);
-        let (offset, next) = (self.tail, self.tail + bytes);
-        self.draft = Some(Chunk { offset, state: ALLOCATED, id, version: 0, size, expires, next });
-        self.tail = next;
-        Ok(Ok((id, self.area.contents(offset, size))))
+        let Some(chunk) = self.area.allocate(self.tail, id, size, expires) else { return Ok(Err(Status::Full)) };
+        (self.tail, self.draft) = (chunk.next, Some(chunk));
+        Ok(Ok((id, self.area.contents(chunk.offset, size))))
     }
 
     fn take_draft(&mut self) -> Result<Chunk> {
@@ -423,22 +366,18 @@ impl Writer {
         let mut chunk = self.take_draft()?;
         self.committed += 1;
         (chunk.version, chunk.state) = (self.committed, WRITTEN);
-        if let Some(header) = self.area.at(chunk.offset) {
-            header.version.store(chunk.version, Ordering::Relaxed);
-            header.state.store(WRITTEN, PUBLISH); // `written`
-        }
-        self.manifest.committed.store(chunk.version, Ordering::Release);
+        self.manifest.commit(&self.area, &chunk);
         self.admit(&chunk);
-        self.ring();
+        self.manifest.ring();
         Ok(chunk.version)
     }
 
     /// Gives the allocated chunk up. Nobody sees it; its room comes back with the next compaction.
     pub(crate) fn discard(&mut self) -> Result<()> {
         let draft = self.take_draft()?;
-        self.mark(draft.offset, DISCARDED);
+        self.area.mark(draft.offset, DISCARDED);
         // Readers wait at an allocated chunk for what comes of it.
-        self.ring();
+        self.manifest.ring();
         Ok(())
     }
 
@@ -451,9 +390,7 @@ impl Writer {
     pub(crate) fn expire_draft(&mut self, expires: u64) -> Result<()> {
         let mut draft = self.take_draft()?;
         draft.expires = expires;
-        if let Some(header) = self.area.at(draft.offset) {
-            header.expires.store(expires, Ordering::Relaxed); // `written` comes after it
-        }
+        self.area.set_expires(draft.offset, expires);
         self.draft = Some(draft);
         Ok(())
     }
@@ -510,26 +447,19 @@ impl Writer {
         let bytes = needed.saturating_mul(2).clamp(self.settings.smallest, self.settings.largest).max(needed);
         let generation = self.area.generation + 1;
         let fresh = build(&self.place, &self.settings, generation, bytes)?;
-        let mut tail = FIRST;
-        let mut offset = FIRST;
-        while let Some(chunk) = self.area.chunk(offset)? {
-            offset = chunk.next;
-            if chunk.state == WRITTEN && self.index.get(&chunk.id) == Some(&chunk.offset) {
-                tail = copy(&self.area, &chunk, &fresh.area, tail)?;
-            }
-        }
+        self.area.copy_to(&fresh.area, |chunk| self.index.get(&chunk.id) == Some(&chunk.offset))?;
         let fresh = fresh.link(&self.place)?;
         let old = object::open(&self.place.area(self.area.generation), false).ok();
-        self.manifest.current.store(generation, Ordering::Release); // `switched`
-        self.area.header().state.store(AREA_OBSOLETE, Ordering::Release);
-        let _ = object::unlink(&self.place.area(self.area.generation));
+        self.manifest.switch(generation, &self.area, || {
+            let _ = object::unlink(&self.place.area(self.area.generation));
+        });
         if let Some(file) = old {
             self.retired.push(Retired { file, bytes: self.area.bytes() });
         }
         self.pinned(); // lets go of what nobody reads, also of this one
         self.area = fresh;
         self.scan()?;
-        self.ring();
+        self.manifest.ring();
         Ok(())
     }
 
@@ -584,15 +514,13 @@ pub(crate) fn unlink(place: &Place, settings: &Settings) -> Result<bool> {
 }
 
 fn remove(place: &Place, manifest: &MappedManifest) -> Result<()> {
-    manifest.removed.store(1, Ordering::Release);
-    for generation in place.generations()? {
-        retire(place, generation);
-    }
-    let failed = |error| Error::system(format_args!("cannot remove {}", place.what()), error);
-    object::unlink(&place.manifest()).map_err(failed)?;
-    manifest.bell.fetch_add(1, Ordering::Release);
-    futex::wake_all(&manifest.bell);
-    Ok(())
+    manifest.remove(|| {
+        for generation in place.generations()? {
+            retire(place, generation);
+        }
+        let failed = |error| Error::system(format_args!("cannot remove {}", place.what()), error);
+        object::unlink(&place.manifest()).map(drop).map_err(failed)
+    })
 }
 
 /// Marks an area that is not the current one, and takes its name away.
@@ -633,22 +561,6 @@ impl Fresh {
     }
 }
 
-/// Copies a valid chunk to the end of an area that nobody sees yet; says where the next one will lie.
-fn copy(from: &MappedArea, chunk: &Chunk, to: &MappedArea, tail: u64) -> Result<u64> {
-    let (source, target) = (from.contents(chunk.offset, chunk.size), to.contents(tail, chunk.size));
-    let (Some(header), false) = (to.at(tail), source.is_null() || target.is_null()) else {
-        return Err(fail!(Corrupt, "a chunk of {} bytes was smaller when it was committed", chunk.size));
-    };
-    // SAFETY: both are inside their areas; nobody changes what was committed, and nobody else has the new area.
-    unsafe { std::ptr::copy_nonoverlapping(source, target, chunk.size as usize) };
-    header.id.store(chunk.id, Ordering::Relaxed);
-    header.version.store(chunk.version, Ordering::Relaxed);
-    header.size.store(chunk.size, Ordering::Relaxed);
-    header.expires.store(chunk.expires, Ordering::Relaxed);
-    header.state.store(WRITTEN, Ordering::Release);
-    Ok(tail + (chunk.next - chunk.offset))
-}
-
 /// The manifest, and its lock, which says that nobody else writes; `None` when there is no manifest.
 fn open_manifest(place: &Place, settings: &Settings) -> Result<Option<(MappedManifest, Lock)>> {
     let what = format!("the manifest of {}", place.what());
@@ -673,7 +585,7 @@ fn open_manifest(place: &Place, settings: &Settings) -> Result<Option<(MappedMan
         }
         let file = object::reopen(lock.file.file(), Some(&place.manifest()), false).map_err(failed)?;
         let manifest = MappedManifest::new(&file, false, false, &what)?;
-        if manifest.removed.load(Ordering::Acquire) == 0 {
+        if !manifest.is_removed() {
             return Ok(Some((manifest, lock)));
         }
         // Whoever removed it died before it was gone.
