@@ -629,6 +629,10 @@ class inline_path {
         end.tell_at = end.position + shared_.quarter;
       }
     }
+    // A slot of several lines is fetched as a whole, not the rest after the word has come.
+    for (std::uint64_t at = cache_line; at < stride; at += cache_line) {
+      __builtin_prefetch(reinterpret_cast<const char*>(end.word) + at);
+    }
     const auto known = end.value % line;
     const auto fresh = word(end.word).load(std::memory_order_acquire) - end.value;
     if (fresh - 1 >= per_line - known) return outcome::empty;

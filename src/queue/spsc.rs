@@ -49,7 +49,7 @@ use super::{Attempt, Claimed};
 use crate::error::{Result, fail};
 use crate::os::wiped::Wiped;
 use crate::shared::{CacheAligned, Width, load_element, store_element};
-use crate::sync::{AtomicU64, Ordering, PUBLISH};
+use crate::sync::{AtomicU64, Ordering, PUBLISH, spin};
 
 const COUNT_BITS: u32 = 8;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
@@ -60,6 +60,9 @@ fn after_line(word: u64) -> u64 {
 
 /// The longest packed line in bytes.
 const LINE_BYTES: usize = 64;
+/// How often a producer that has just found the queue full looks whether it was told of room, before it looks at the consumer's own line again:
+/// taking that away with every try would slow down whom it waits for.
+const PATIENCE: u32 = if cfg!(loom) { 0 } else { 16 };
 /// The longest run where every element has a line of its own: how far `tail` may lag.
 const LONGEST_RUN: u64 = 64;
 
@@ -81,6 +84,8 @@ pub(crate) struct Producer {
     claimed: u64,
     /// Who this state was made for ([`Attachment::who`](crate::segment::Attachment)).
     who: u32,
+    /// Whether the last run could not begin, because the queue was full.
+    was_full: bool,
 }
 
 /// A position there never is.
@@ -277,7 +282,7 @@ impl Spsc {
         let limit = exact + self.capacity;
         // SAFETY: the caller's promise.
         *unsafe { self.producer() } =
-            Producer { element, stop: element, word, value: before + 1, limit, claimed: NONE, who };
+            Producer { element, stop: element, word, value: before + 1, limit, claimed: NONE, who, was_full: false };
         Ok(())
     }
 
@@ -363,6 +368,13 @@ impl Spsc {
 
     /// Looks how far the consumer is; false when the queue is full.
     fn find_room(&self, producer: &mut Producer, next: u64) -> Result<bool> {
+        if producer.was_full {
+            let full = next.wrapping_sub(self.capacity);
+            let _ = (0..PATIENCE).any(|_| {
+                spin();
+                self.control().head.load(Ordering::Relaxed) > full
+            });
+        }
         for told in [&*self.control().head, &self.control().exact.position] {
             let head = told.load(Ordering::Acquire);
             // A head ahead of us is a scribbling peer's; one that lags only means less room.
@@ -370,7 +382,8 @@ impl Spsc {
                 return Err(self.corrupt(next, head));
             }
             producer.limit = producer.limit.max(head + self.capacity);
-            if next < producer.limit {
+            producer.was_full = next >= producer.limit;
+            if !producer.was_full {
                 return Ok(true);
             }
         }
