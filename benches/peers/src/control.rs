@@ -81,7 +81,8 @@ impl Control {
 /// Everything as it was at first.
 pub fn clear(fd: RawFd) {
     // SAFETY: plain calls; who maps it finds zeros.
-    let done = unsafe { libc::ftruncate(fd, 0) == 0 && libc::ftruncate(fd, (size_of::<Control>() + ARENA) as i64) == 0 };
+    let done =
+        unsafe { libc::ftruncate(fd, 0) == 0 && libc::ftruncate(fd, (size_of::<Control>() + ARENA) as i64) == 0 };
     assert!(done, "memory to share");
 }
 

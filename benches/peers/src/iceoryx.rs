@@ -8,8 +8,8 @@ use iceoryx2::prelude::{
 };
 use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
 
-use crate::links::{Receiver, Sender};
 use crate::case::CAPACITY;
+use crate::links::{Receiver, Sender};
 use crate::{Message, prefix};
 
 type Factory<M> = PortFactory<ipc::Service, M, ()>;

@@ -47,9 +47,7 @@ pub fn open(contender: &str, case: &Case) -> Option<Descriptors> {
                     libc::fcntl(ends[1], libc::F_SETPIPE_SZ, case.capacity * case.bytes);
                     opened
                 }
-                Means::Socket => {
-                    libc::socketpair(libc::AF_UNIX, libc::SOCK_SEQPACKET | nonblock, 0, ends.as_mut_ptr())
-                }
+                Means::Socket => libc::socketpair(libc::AF_UNIX, libc::SOCK_SEQPACKET | nonblock, 0, ends.as_mut_ptr()),
                 Means::Event => {
                     ends = [libc::eventfd(0, nonblock); 2];
                     ends[0]

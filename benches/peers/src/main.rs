@@ -73,7 +73,8 @@ fn docs(docs: &Path) {
     write(&path, &format!("{before}{BEGIN}\n{}\n{END}{after}", report.markdown()));
     for (name, cases) in plot::pictures(&report) {
         // Other capacities and bulks are in target/bench.
-        let cases: Vec<_> = cases.into_iter().filter(|case| !case.contains("capacity") && !case.contains(", p9")).collect();
+        let cases: Vec<_> =
+            cases.into_iter().filter(|case| !case.contains("capacity") && !case.contains(", p9")).collect();
         if let (true, Some(picture)) = (SHOWN.contains(&name.as_str()), plot::bars(&report, &cases)) {
             write(&docs.join(name + ".svg"), &picture);
         }
@@ -200,7 +201,8 @@ impl Coordinator {
             command.args(case.words()).args(descriptors.iter().flatten().map(RawFd::to_string));
             command.spawn().expect("a process")
         };
-        let children = if contender.threads { vec![start(None)] } else { (0..case.sides()).map(Some).map(start).collect() };
+        let children =
+            if contender.threads { vec![start(None)] } else { (0..case.sides()).map(Some).map(start).collect() };
         let succeeded = wait_for(children);
         descriptors.map(kernel::close);
         let _ = Segment::unlink(&name);

@@ -98,8 +98,10 @@ mod tests {
 
     #[test]
     fn marks_are_about_cases_that_there_are() {
-        let names: Vec<_> =
-            Case::all().iter().flat_map(|case| case.values().iter().map(move |(what, _)| format!("{case}{what}"))).collect();
+        let names: Vec<_> = Case::all()
+            .iter()
+            .flat_map(|case| case.values().iter().map(move |(what, _)| format!("{case}{what}")))
+            .collect();
         for (case, _, _) in TABLE {
             let elsewhere = case.starts_with("bytes, ") || case.starts_with("array in ");
             assert!(elsewhere || names.iter().any(|name| name == case), "there is no case \"{case}\"");

@@ -130,7 +130,8 @@ fn consume_shared<M: Message>(control: &Control, case: &Case, index: usize, mut 
     let mut last = [0; 8];
     let (mut got, mut pause) = (0u64, Pause::new(case));
     let span = if case.sides() > 2 { SPAN_CROWDED } else { SPAN };
-    let sum = |range: std::ops::Range<usize>| control.counts[range].iter().map(|count| count.0.load(Relaxed)).sum::<u64>();
+    let sum =
+        |range: std::ops::Range<usize>| control.counts[range].iter().map(|count| count.0.load(Relaxed)).sum::<u64>();
     let counts = || [sum(0..case.consumers), sum(case.consumers..case.consumers + case.producers)];
     let mut begin = now() + span / 8; // what comes before is a warm-up
     let mut before: Option<[u64; 2]> = None;

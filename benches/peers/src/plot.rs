@@ -31,7 +31,10 @@ pub fn bars(report: &Report, cases: &[&str]) -> Option<String> {
             let (top, middle) = (y + 6.0, y + 6.0 + LINE * 0.35);
             y += LINE;
             body += &format!("<text x=\"{}\" y=\"{y}\" text-anchor=\"end\">{name}</text>", LABEL - 6.0);
-            body += &format!("<rect x=\"{LABEL}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"14\" fill=\"{color}\"/>", at(median) - LABEL);
+            body += &format!(
+                "<rect x=\"{LABEL}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"14\" fill=\"{color}\"/>",
+                at(median) - LABEL
+            );
             let (from, to) = (at(least), at(greatest));
             body += &format!("<path d=\"M{from:.1} {middle:.1}H{to:.1}\" stroke=\"#333\"/>");
             body += &format!("<text x=\"{:.1}\" y=\"{y}\">{median:.1}</text>\n", at(median).max(to) + 6.0);
@@ -50,7 +53,8 @@ pub fn bars(report: &Report, cases: &[&str]) -> Option<String> {
 pub fn pictures(report: &Report) -> Vec<(String, Vec<&str>)> {
     let mut pictures: Vec<(String, Vec<&str>)> = Vec::new();
     for case in report.cases().into_iter().filter(|case| !case.ends_with("by criterion")) {
-        let words: Vec<_> = case.split([' ', ',']).take_while(|word| !word.starts_with(|c: char| c.is_ascii_digit())).collect();
+        let words: Vec<_> =
+            case.split([' ', ',']).take_while(|word| !word.starts_with(|c: char| c.is_ascii_digit())).collect();
         let name = words.join("-").trim_end_matches('-').to_lowercase().replace("++", "pp");
         match pictures.iter_mut().find(|(other, _)| *other == name) {
             Some((_, cases)) => cases.push(case),

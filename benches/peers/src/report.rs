@@ -164,14 +164,28 @@ impl Report {
     }
 
     pub fn print(&self) {
-        println!("\nMedians, least and greatest of all repetitions, in turns. \"Peer\": how many times better than the best peer,");
-        println!("repetition by repetition; \"floor\": how many times what the machine allows, or takes without us. (t): cannot live");
-        println!("in shared memory, so measured between threads of one process; all others between processes. docs/PERFORMANCE.md");
+        println!(
+            "\nMedians, least and greatest of all repetitions, in turns. \"Peer\": how many times better than the best peer,"
+        );
+        println!(
+            "repetition by repetition; \"floor\": how many times what the machine allows, or takes without us. (t): cannot live"
+        );
+        println!(
+            "in shared memory, so measured between threads of one process; all others between processes. docs/PERFORMANCE.md"
+        );
         println!("says how it is done. Absolute numbers are this machine's, ratios travel better.");
         let (mut met, mut missed) = (0, Vec::new());
         for case in self.cases() {
             let unit = self.rows_of(case).next().map_or("", |row| &row.unit);
-            println!("\n{:<46} {:>9} {:>9} {:>9} {:>7} {:>7}", format!("{case}: {unit}"), "median", "min", "max", "peer", "floor");
+            println!(
+                "\n{:<46} {:>9} {:>9} {:>9} {:>7} {:>7}",
+                format!("{case}: {unit}"),
+                "median",
+                "min",
+                "max",
+                "peer",
+                "floor"
+            );
             for row in self.rows_of(case) {
                 let name = format!("{}{}", row.contender, if in_threads(row) { " (t)" } else { "" });
                 if !row.is_here() {
@@ -207,7 +221,8 @@ impl Report {
             let null = || "null".to_owned();
             let Summary { median, least, most } = row.summary();
             let is_ours = row.role == Role::Ours;
-            let peer = if is_ours { self.best_peer(&row.case).map(|peer| &peer.contender) } else { Some(&row.contender) };
+            let peer =
+                if is_ours { self.best_peer(&row.case).map(|peer| &peer.contender) } else { Some(&row.contender) };
             let mark = self.mark(row);
             let fields = [
                 ("name", quoted(&row.case)),
@@ -229,12 +244,15 @@ impl Report {
 
     /// A line per case, for docs/PERFORMANCE.md.
     pub fn markdown(&self) -> String {
-        let mut text = String::from("| case | unit | C++ | C | Rust | best peer | floor | marks |\n|---|---|--:|--:|--:|---|---|---|\n");
+        let mut text = String::from(
+            "| case | unit | C++ | C | Rust | best peer | floor | marks |\n|---|---|--:|--:|--:|---|---|---|\n",
+        );
         for case in self.cases() {
             let unit = self.rows_of(case).next().map_or("", |row| &row.unit);
             let face = |name: &str| self.rows_of(case).find(|row| row.contender == name);
             let faces = ["shmds C++", "shmds C", "shmds Rust"].map(face);
-            let [cpp, c, rust] = faces.map(|row| row.filter(|row| row.is_here()).map_or(String::new(), |row| cell(row.summary().median)));
+            let [cpp, c, rust] = faces
+                .map(|row| row.filter(|row| row.is_here()).map_or(String::new(), |row| cell(row.summary().median)));
             let told = |row: Option<&Row>| {
                 row.map_or(String::new(), |row| {
                     let threads = if in_threads(row) { " (t)" } else { "" };
@@ -288,7 +306,8 @@ fn number(number: f64) -> String {
 /// those of the other rows' repetitions, so the cases are their own.
 pub fn from_criterion(home: &Path) -> Vec<Row> {
     let inside = |path: &Path| -> Vec<_> {
-        let mut all: Vec<_> = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        let mut all: Vec<_> =
+            std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
         all.sort();
         all
     };
@@ -302,7 +321,13 @@ pub fn from_criterion(home: &Path) -> Vec<Row> {
             let samples = times.iter().zip(iterations).map(|(time, count)| time / count / elements).collect();
             let contender = name(&contender);
             let role = if contender.starts_with("shmds") { Role::Ours } else { Role::Peer };
-            rows.push(Row { case: format!("{}, by criterion", name(&case)), unit: "ns".to_owned(), role, contender, samples });
+            rows.push(Row {
+                case: format!("{}, by criterion", name(&case)),
+                unit: "ns".to_owned(),
+                role,
+                contender,
+                samples,
+            });
         }
     }
     rows
