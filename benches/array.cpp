@@ -51,6 +51,7 @@ double time(const auto& array, std::size_t kib, std::size_t length, std::uint64_
   return took.count() / static_cast<double>(Test::times(kib) * Test::reads(length));
 }
 
+using numbers = shmds::array<std::uint64_t>;
 using memory = std::unique_ptr<char, decltype(&std::free)>;
 
 memory new_heap(std::size_t length) {

@@ -70,7 +70,7 @@ fn docs(docs: &Path) {
     let text = std::fs::read_to_string(&path).expect("docs/PERFORMANCE.md");
     let (before, rest) = text.split_once(BEGIN).expect("where to begin");
     let (_, after) = rest.split_once(END).expect("where to end");
-    write(&path, &format!("{before}{BEGIN}\n{}\n{END}{after}", report.markdown()));
+    write(&path, &format!("{before}{BEGIN}\n{}\n\n{}\n{END}{after}", machine(&report), report.markdown()));
     for (name, cases) in plot::pictures(&report) {
         // Other capacities and bulks are in target/bench.
         let cases: Vec<_> =
@@ -79,6 +79,16 @@ fn docs(docs: &Path) {
             write(&docs.join(name + ".svg"), &picture);
         }
     }
+}
+
+fn machine(report: &Report) -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let processors = read("/proc/cpuinfo");
+    let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("an unknown processor", |(_, model)| model);
+    let repetitions = report.rows.iter().map(|row| row.samples.len()).max().unwrap_or(0);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!("{model}, {} cores, Linux {}, {repetitions} repetitions.", cores().len(), kernel.trim())
 }
 
 fn write(path: &Path, text: &str) {
