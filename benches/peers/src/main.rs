@@ -214,7 +214,9 @@ impl Coordinator {
         let children =
             if contender.threads { vec![start(None)] } else { (0..case.sides()).map(Some).map(start).collect() };
         let succeeded = wait_for(children);
-        descriptors.map(kernel::close);
+        if let Some(descriptors) = descriptors {
+            kernel::close(descriptors);
+        }
         let _ = Segment::unlink(&name);
         if succeeded { self.control.results() } else { [f64::NAN; VALUES] }
     }

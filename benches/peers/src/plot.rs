@@ -1,9 +1,10 @@
-//! Pictures: a bar per contender, with a line from the least to the greatest repetition.
+//! Pictures: a bar per contender, with a line from the least to the greatest repetition. Floors and far slower peers would
+//! leave nothing to see of the others, so bars end at a scale that fits us and the best peer.
 
 use crate::contender::Role;
 use crate::report::{Report, Row, Summary, in_threads};
 
-const LABEL: f64 = 210.0;
+const LABEL: f64 = 240.0;
 const WIDTH: f64 = 420.0;
 const LINE: f64 = 20.0;
 
@@ -12,7 +13,10 @@ pub fn bars(report: &Report, cases: &[&str]) -> Option<String> {
     let (mut body, mut y) = (String::new(), 10.0);
     for case in cases {
         let mut rows: Vec<&Row> = report.rows_of(case).filter(|row| row.is_here()).collect();
-        let most = rows.iter().map(|row| row.summary().median).fold(0.0, f64::max);
+        let peer = report.best_peer(case).map_or(0.0, |peer| peer.summary().median);
+        let peer = if rows.iter().any(|row| row.more_is_better()) { peer } else { 3.0 * peer };
+        let ours = rows.iter().filter(|row| row.role == Role::Ours).map(|row| row.summary().median);
+        let most = ours.fold(peer, f64::max);
         if rows.len() < 2 || most <= 0.0 {
             continue;
         }
@@ -21,7 +25,7 @@ pub fn bars(report: &Report, cases: &[&str]) -> Option<String> {
         body += &format!("<text x=\"8\" y=\"{y}\" font-weight=\"bold\">{case}, {}</text>\n", rows[0].unit);
         for row in rows {
             let Summary { median, least, most: greatest } = row.summary();
-            let at = |number: f64| LABEL + (number / most).clamp(0.0, 1.05) * WIDTH;
+            let at = |number: f64| LABEL + (number / most).clamp(0.0, 1.1) * WIDTH;
             let color = match row.role {
                 Role::Ours => "#2f6db5",
                 Role::Peer => "#b5b5b5",

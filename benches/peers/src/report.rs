@@ -60,7 +60,7 @@ impl Row {
     }
 
     /// Whether a larger number is a better one.
-    fn more_is_better(&self) -> bool {
+    pub fn more_is_better(&self) -> bool {
         self.unit.ends_with("/s")
     }
 
