@@ -97,7 +97,7 @@ pub static ALL: &[Contender] = &[
     // Among several it gives a producer's messages out of order when a consumer is preempted: another question.
     Contender::new(Peer, Cpp, "atomic_queue", |case| queue(case, case.mode) && case.sides() <= 2),
     Contender::new(Peer, Cpp, "concurrentqueue", |case| queue(case, Mode::Mpmc)).threads(),
-    Contender::new(Peer, Rust, "iceoryx2", |case| slow(case) && cfg!(feature = "iceoryx2")),
+    Contender::new(Peer, Rust, "iceoryx2", slow),
     Contender::new(Peer, Cpp, "boost message_queue", |case| slow(case) || asleep(case)),
     Contender::new(Peer, Rust, "pipe", |case| slow(case) || asleep(case)).kernel(),
     Contender::new(Peer, Rust, "Unix socket", |case| slow(case) || asleep(case)).kernel(),
