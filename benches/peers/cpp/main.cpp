@@ -32,7 +32,7 @@ void work(const worker& me, std::size_t side, Link& there, Link* back) {
     }
   } else if (me.of.test == "hand-over") {
     if constexpr (requires { there.send_waking(M(0)); }) {
-      if (side == 0) hand_over<M>(there);
+      if (side == 0) hand_over<M>(control, there);
       else take_over<M>(control, there);
     }
   } else if (side < me.of.producers) {

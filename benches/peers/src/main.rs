@@ -86,9 +86,10 @@ fn machine(report: &Report) -> String {
     let processors = read("/proc/cpuinfo");
     let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("an unknown processor", |(_, model)| model);
-    let repetitions = report.rows.iter().map(|row| row.samples.len()).max().unwrap_or(0);
+    let repetitions = report.rows.iter().map(|row| row.samples.len()).filter(|count| *count > 0);
+    let (least, most) = (repetitions.clone().min().unwrap_or(0), repetitions.max().unwrap_or(0));
     let kernel = read("/proc/sys/kernel/osrelease");
-    format!("{model}, {} cores, Linux {}, {repetitions} repetitions.", cores().len(), kernel.trim())
+    format!("{model}, {} cores, Linux {}, {least} to {most} repetitions.", cores().len(), kernel.trim())
 }
 
 fn write(path: &Path, text: &str) {

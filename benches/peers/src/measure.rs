@@ -243,26 +243,35 @@ pub fn woken<M: Message>(control: &Control, mut there: impl Waiting<M>, mut back
     }
 }
 
-/// Calls with the time at irregular moments, 2.2 µs apart on average.
-fn at_moments(mut give: impl FnMut(u64)) {
-    let (mut due, mut random) = (now(), 7u64);
+/// Calls with the time at irregular moments, 2.2 µs apart on average, and not before the last one arrived: else one preemption
+/// of the receiver would be the age of all that wait for it.
+fn at_moments(control: &Control, mut give: impl FnMut(u64)) {
+    let mut random = 7u64;
     for _ in 0..HANDED_OVER {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        due = now().max(due + 200 + (random >> 40) % 4000);
+        let due = now() + 200 + (random >> 40) % 4000;
         while now() < due {}
-        give(now());
+        let time = now();
+        give(time);
+        while control.pong.0.load(Acquire) != time {}
     }
 }
 
 /// Measures how long what was given at those moments takes.
 fn ages(control: &Control, mut take: impl FnMut() -> u64) {
-    let mut ages: Vec<_> = (0..HANDED_OVER).map(|_| take()).map(|sent| now().saturating_sub(sent) as f64).collect();
+    let age = |_| {
+        let sent = take();
+        let age = now().saturating_sub(sent) as f64;
+        control.pong.0.store(sent, Release);
+        age
+    };
+    let mut ages: Vec<_> = (0..HANDED_OVER).map(age).collect();
     let ages = &mut ages[NOT_COUNTED..];
     control.finish(&[0.5, 0.99, 0.999].map(|part| percentile(ages, part)));
 }
 
-pub fn hand_over<M: Message>(mut sender: impl Sender<M>) {
-    at_moments(|time| while !sender.send(&M::new(time)) {});
+pub fn hand_over<M: Message>(control: &Control, mut sender: impl Sender<M>) {
+    at_moments(control, |time| assert!(sender.send(&M::new(time)), "there is room for one"));
 }
 
 pub fn take_over<M: Message>(control: &Control, mut receiver: impl Waiting<M>) {
@@ -270,11 +279,7 @@ pub fn take_over<M: Message>(control: &Control, mut receiver: impl Waiting<M>) {
 }
 
 pub fn floor_hand_over(control: &Control) {
-    at_moments(|time| {
-        control.ping.0.store(time, Release);
-        // Or a receiver that was interrupted would miss it.
-        while control.pong.0.load(Acquire) != time {}
-    });
+    at_moments(control, |time| control.ping.0.store(time, Release));
 }
 
 pub fn floor_take_over(control: &Control) {
@@ -282,7 +287,6 @@ pub fn floor_take_over(control: &Control) {
     ages(control, || {
         while control.ping.0.load(Acquire) == last {}
         last = control.ping.0.load(Acquire);
-        control.pong.0.store(last, Release);
         last
     });
 }

@@ -209,7 +209,7 @@ impl Report {
                 }
             }
         }
-        println!("\nMarks: {met} of {} met. Missed:", met + missed.len());
+        println!("\nMarks: {met} of {} met{}", met + missed.len(), if missed.is_empty() { "." } else { "; not:" });
         missed.iter().for_each(|missed| println!("  {missed}"));
     }
 

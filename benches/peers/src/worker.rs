@@ -217,7 +217,7 @@ impl Worker {
             Job::Consume(receiver) => measure::consume(control, case, side - case.producers, receiver),
             Job::Ping(sender, receiver) => measure::ping(control, sender, receiver),
             Job::Echo(receiver, sender) => measure::echo(control, receiver, sender),
-            Job::HandOver(sender) => measure::hand_over(sender),
+            Job::HandOver(sender) => measure::hand_over(control, sender),
         }
     }
 
