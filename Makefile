@@ -43,6 +43,8 @@ test-kill: tools ## a death at every store
 check: ## format, lints, documentation; all warnings are errors
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --check --manifest-path benches/peers/Cargo.toml
+	cargo clippy --locked --manifest-path benches/peers/Cargo.toml --target-dir $(CARGO_DIR)/bench/peers --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
 header: ## refresh include/shmds.h from the sources

@@ -1,4 +1,5 @@
-/* What reading an array costs beside a heap array, in C: pointer[i] of both. array.rs says what is measured and how. */
+/* What reading an array costs beside a heap array, in C: pointer[i] of both. array.rs says what is measured and how. On stdout a
+ * line of samples for each, as benches/peers/src/report.rs reads them. */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <math.h>
@@ -36,16 +37,6 @@ static double now_ns(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
-static int compare(const void *a, const void *b) {
-  const double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-static double median(double *samples, size_t count) {
-  qsort(samples, count, sizeof *samples, compare);
-  return samples[count / 2];
 }
 
 static char *new_heap(size_t length) {
@@ -92,7 +83,7 @@ int main(void) {
     const size_t kib = sizes[test / 2], length = kib * 128, times = test % 2 == 0 && kib < 512 ? 32 : 1;
     uint64_t (*const read)(const uint64_t *, size_t, uint64_t) = test % 2 == 0 ? sum : walk;
     const double reads = test % 2 == 0 ? (double)(times * length) : STEPS;
-    double samples[2][2 * REPETITIONS], ratios[REPETITIONS];
+    double samples[2][REPETITIONS];
     for (int sample = 0; sample < 2 * REPETITIONS; sample++) {
       const uint64_t *arrays[2];
       char *heap = sample % 2 == 0 ? new_heap(length) : NULL;
@@ -107,15 +98,19 @@ int main(void) {
         const double took = (now_ns() - start) / reads;
         if (took < best[which]) best[which] = took;
       }
-      for (int which = 0; which < 2; which++) samples[which][sample] = best[which];
-      ratios[sample / 2] = sample % 2 == 0 ? best[1] / best[0] : sqrt(ratios[sample / 2] * best[1] / best[0]);
+      for (int which = 0; which < 2; which++) {
+        double *const mean = &samples[which][sample / 2];
+        *mean = sample % 2 == 0 ? best[which] : sqrt(*mean * best[which]);
+      }
       free(heap);
       must(shm_array_close(array));
     }
-    const double heap = median(samples[0], 2 * REPETITIONS), ours = median(samples[1], 2 * REPETITIONS);
-    const double ratio = median(ratios, REPETITIONS);
-    printf("C     %-10s  %6zu KiB  %8.3f  %8.3f  %6.3f  %.3f to %.3f\n", test % 2 == 0 ? "sequential" : "random", kib,
-           heap, ours, ratio, ratios[0], ratios[REPETITIONS - 1]);
+    for (int which = 0; which < 2; which++) {
+      printf("array in C, %s, %zu KiB\tns\t%s\t", test % 2 == 0 ? "sequential" : "random", kib,
+             which == 0 ? "floor\theap" : "ours\tshmds C");
+      for (int repetition = 0; repetition < REPETITIONS; repetition++) printf("%.4f ", samples[which][repetition]);
+      puts("");
+    }
   }
   return 0;
 }

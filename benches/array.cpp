@@ -51,11 +51,6 @@ double time(const auto& array, std::size_t kib, std::size_t length, std::uint64_
   return took.count() / static_cast<double>(Test::times(kib) * Test::reads(length));
 }
 
-double median(std::vector<double>& all) {
-  std::ranges::sort(all);
-  return all[all.size() / 2];
-}
-
 using numbers = shmds::array<std::uint64_t>;
 using memory = std::unique_ptr<char, decltype(&std::free)>;
 
@@ -83,9 +78,9 @@ numbers new_ours(std::size_t length) {
 template <class Test>
 void compare(std::size_t kib) {
   const std::size_t length = kib * 128;
-  std::vector<double> heaps, ours, ratios;
+  std::vector<double> heaps, ours;
   for (std::size_t repetition = 0; repetition < repetitions; repetition++) {
-    double product = 1;
+    double product_heap = 1, product_ours = 1;
     for (const bool heap_first : {true, false}) {
       memory allocated(heap_first ? new_heap(length) : memory(nullptr, std::free));
       const auto array = new_ours(length);
@@ -96,15 +91,19 @@ void compare(std::size_t kib) {
         if ((turn + turn / 2) % 2 == 0) of_heap = std::min(of_heap, time<Test>(heap, kib, length, turn / 2));
         else of_ours = std::min(of_ours, time<Test>(array, kib, length, turn / 2));
       }
-      heaps.push_back(of_heap);
-      ours.push_back(of_ours);
-      product *= of_ours / of_heap;
+      product_heap *= of_heap;
+      product_ours *= of_ours;
     }
-    ratios.push_back(std::sqrt(product));
+    heaps.push_back(std::sqrt(product_heap));
+    ours.push_back(std::sqrt(product_ours));
   }
-  const double of_heap = median(heaps), of_ours = median(ours), ratio = median(ratios);
-  std::printf("C++   %-10s  %6zu KiB  %8.3f  %8.3f  %6.3f  %.3f to %.3f\n", Test::name, kib, of_heap, of_ours, ratio,
-              ratios.front(), ratios.back());
+  const auto print = [&](const char* who, const std::vector<double>& all) {
+    std::printf("array in C++, %s, %zu KiB\tns\t%s\t", Test::name, kib, who);
+    for (const double each : all) std::printf("%.4f ", each);
+    std::puts("");
+  };
+  print("floor\theap", heaps);
+  print("ours\tshmds C++", ours);
 }
 
 }  // namespace

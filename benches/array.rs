@@ -1,9 +1,10 @@
 //! What reading an array costs beside a heap array, in Rust: `heap[i]` and `array.as_slice()[i]`. `array.c` and `array.cpp` do the
-//! same in C and C++; scripts/bench.sh runs all three, pinned to one core.
+//! same in C and C++; scripts/bench.sh runs all three, pinned to one core. On stdout a line of samples for each, as
+//! benches/peers/src/report.rs reads them.
 //!
 //! Both arrays are of the same length and stride, begin at the same place in a page, lie in pages of 4 KiB, and were written
 //! before. Which physical pages an array gets matters as much as what is measured here, and those that are free are given
-//! again: so each repetition makes both arrays twice, once the one first and once the other, and its ratio is the geometric
+//! again: so each repetition makes both arrays twice, once the one first and once the other, and its sample is the geometric
 //! mean of the two. They are read in turns. Sequential: the sum. Random: a walk in which each place depends on what was read
 //! at the one before; each walk takes a way of its own, so that the caches do not know it.
 
@@ -68,11 +69,6 @@ impl Drop for Heap {
     }
 }
 
-fn median(samples: &mut [f64]) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
-}
-
 /// Nanoseconds for one element: the best of several, in turns.
 fn measure(arrays: [&[u64]; 2], reads: usize, read: impl Fn(&[u64], u64) -> u64) -> [f64; 2] {
     let mut best = [f64::INFINITY; 2];
@@ -99,24 +95,23 @@ fn ours(len: usize) -> Array<u64> {
 }
 
 fn compare(what: &str, kib: usize, reads: usize, read: impl Fn(&[u64], u64) -> u64) {
-    let (len, mut heaps, mut others, mut ratios) = (kib * 128, vec![], vec![], vec![]);
+    let (len, mut samples) = (kib * 128, [vec![], vec![]]);
     for _ in 0..REPETITIONS {
-        let mut product = 1.0;
+        let mut products = [1.0; 2];
         for heap_first in [true, false] {
             let early = heap_first.then(|| Heap::new(len));
             let array = ours(len);
             let heap = early.unwrap_or_else(|| Heap::new(len));
             // SAFETY: nobody writes.
-            let [of_heap, of_ours] = measure([heap.as_slice(), unsafe { array.as_slice() }], reads, &read);
-            heaps.push(of_heap);
-            others.push(of_ours);
-            product *= of_ours / of_heap;
+            let of_each = measure([heap.as_slice(), unsafe { array.as_slice() }], reads, &read);
+            products.iter_mut().zip(of_each).for_each(|(product, time)| *product *= time);
         }
-        ratios.push(f64::sqrt(product));
+        samples.iter_mut().zip(products).for_each(|(samples, product)| samples.push(f64::sqrt(product)));
     }
-    let (of_heap, of_ours, ratio) = (median(&mut heaps), median(&mut others), median(&mut ratios));
-    let (least, most) = (ratios[0], ratios[REPETITIONS - 1]);
-    println!("Rust  {what:<10}  {kib:>6} KiB  {of_heap:>8.3}  {of_ours:>8.3}  {ratio:>6.3}  {least:.3} to {most:.3}");
+    for (who, samples) in ["floor\theap", "ours\tshmds Rust"].iter().zip(samples) {
+        let samples: Vec<_> = samples.iter().map(|sample| format!("{sample:.4}")).collect();
+        println!("array in Rust, {what}, {kib} KiB\tns\t{who}\t{}", samples.join(" "));
+    }
 }
 
 fn main() {

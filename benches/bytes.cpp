@@ -1,6 +1,6 @@
 // Messages between two processes on two cores: byte queues beside a Unix socket, a pipe, boost's message queue and the bare
-// memory. All take their turns in each repetition, in fresh processes; medians of the repetitions, and of the ratios to
-// our queue in the same repetition.
+// memory. All take their turns in each repetition, in fresh processes. On stdout a line of samples for each, as
+// benches/peers/src/report.rs reads them.
 //
 // The sender has its message in warm private memory and the receiver wants it in its own: everybody copies twice, but for
 // "in place", where the receiver adds up the words where they lie. Buffers are of 4 MiB where that can be chosen. The limit
@@ -371,26 +371,27 @@ double store() {
 }
 
 struct row {
+  const char* role;
   const char* name;
   std::function<double()> measure;
   std::vector<double> values{};
 };
 
-/// All in turns; the first is what the others are compared with.
-void table(const char* title, std::size_t repetitions, std::vector<row> rows) {
+/// All in turns. What cannot send such messages at all is left out.
+void table(const std::string& name, const char* unit, double scale, std::size_t repetitions, std::vector<row> rows) {
   for (std::size_t repetition = 0; repetition < repetitions; repetition++) {
-    for (auto& row : rows) row.values.push_back(row.measure());
+    for (auto& row : rows) row.values.push_back(row.measure() * scale);
   }
-  std::printf("\n%-44s %10s %10s\n", title, "median", "ratio");
   for (const auto& row : rows) {
-    std::vector<double> ratios;
-    for (std::size_t n = 0; n < repetitions; n++) ratios.push_back(row.values[n] / rows[0].values[n]);
     if (std::isnan(row.values[0])) {
-      std::printf("  %-42s %10s\n", row.name, "too long");
-    } else {
-      std::printf("  %-42s %10.3f %10.3f\n", row.name, median(row.values), median(ratios));
+      std::fprintf(stderr, "  %s: too long for a %s\n", name.c_str(), row.name);
+      continue;
     }
+    std::printf("%s\t%s\t%s\t%s\t", name.c_str(), unit, row.role, row.name);
+    for (const double value : row.values) std::printf("%.5g ", value);
+    std::puts("");
   }
+  std::fprintf(stderr, "  %s: done\n", name.c_str());
 }
 
 void choose_cores() {
@@ -403,7 +404,7 @@ void choose_cores() {
     if (CPU_ISSET(core, &set)) cores[found++] = core;
   }
   if (found < 2) {
-    std::puts("Only one core to run on: nothing to measure between two.");
+    std::fputs("Only one core to run on: nothing to measure between two.\n", stderr);
     std::exit(0);
   }
 }
@@ -418,12 +419,10 @@ int main() try {
   void* const memory = mmap(nullptr, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) fail("mmap");
   board = new (memory) shared;
-  std::printf("Messages from core %d to core %d, medians of %zu repetitions. What is done is told in benches/bytes.cpp.\n", cores[0],
-              cores[1], repetitions);
 #ifndef HAS_BOOST
-  std::puts("boost/interprocess/ipc/message_queue.hpp is not there, so boost's message queue is left out.");
+  std::fputs("  left out, because it is not here: boost message_queue\n", stderr);
 #endif
-  const load loads[] = {{"16 B to 4 KiB", 16, 4096, 100'000}, {"64 KiB", 65536, 65536, 2000}, {"1 MiB", longest, longest, 150}};
+  const load loads[] = {{"bytes, 16 B to 4 KiB", 16, 4096, 100'000}, {"bytes, 64 KiB", 65536, 65536, 2000}, {"bytes, 1 MiB", longest, longest, 150}};
   for (const auto& what : loads) {
     const auto over = [&what](auto make) {
       return [&what, make] {
@@ -431,15 +430,19 @@ int main() try {
         return throughput(by, what);
       };
     };
-    table((std::string("Throughput, ") + what.name + ": GB/s").c_str(), repetitions,
-          {{"shmds::byte_queue", over([] { return ours(false); })},
-           {"shmds::byte_queue, received in place", over([] { return ours(true); })},
-           {"Unix socket, SOCK_SEQPACKET", over([] { return unix_socket(); })},
-           {"pipe", over([] { return pipe_link(); })},
+    // What counts of small messages is how many there are.
+    double bytes = 0;
+    for (const auto size : what.sizes()) bytes += static_cast<double>(size) / 1024;
+    const bool mixed = what.least != what.most;
+    table(what.name, mixed ? "M/s" : "GB/s", mixed ? 1000 / bytes : 1, repetitions,
+          {{"ours", "shmds C++", over([] { return ours(false); })},
+           {"ours", "shmds C++, received in place", over([] { return ours(true); })},
+           {"peer", "Unix socket", over([] { return unix_socket(); })},
+           {"peer", "pipe", over([] { return pipe_link(); })},
 #ifdef HAS_BOOST
-           {"boost::interprocess::message_queue", over([&what] { return boost_queue(what.most); })},
+           {"peer", "boost message_queue", over([&what] { return boost_queue(what.most); })},
 #endif
-           {"the limit: copying what another core wrote", [&what] { return copying(what); }}});
+           {"floor", "a copy of what another core wrote", [&what] { return copying(what); }}});
   }
   const auto of = [](auto make) {
     return [make] {
@@ -447,15 +450,15 @@ int main() try {
       return latency(by);
     };
   };
-  table("Latency, one way, 64 B: ns", repetitions,
-        {{"shmds::byte_queue", of([] { return ours(false); })},
-         {"shmds::byte_queue, asleep in between", of([] { return ours(false, 0ns); })},
-         {"Unix socket, SOCK_SEQPACKET", of([] { return unix_socket(); })},
-         {"pipe", of([] { return pipe_link(); })},
+  table("bytes, one way, 64 B", "ns", 1, repetitions,
+        {{"ours", "shmds C++", of([] { return ours(false); })},
+         {"aside", "shmds C++, asleep in between", of([] { return ours(false, 0ns); })},
+         {"peer", "Unix socket", of([] { return unix_socket(); })},
+         {"peer", "pipe", of([] { return pipe_link(); })},
 #ifdef HAS_BOOST
-         {"boost::interprocess::message_queue", of([] { return boost_queue(64); })},
+         {"peer", "boost message_queue", of([] { return boost_queue(64); })},
 #endif
-         {"the limit: a store that is waited for", store}});
+         {"floor", "a store", store}});
   return 0;
 } catch (const std::exception& e) {
   std::fprintf(stderr, "bytes: %s\n", e.what());

@@ -8,8 +8,9 @@ use iceoryx2::prelude::{
 };
 use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
 
+use crate::case::CAPACITY;
 use crate::links::{Receiver, Sender};
-use crate::{CAPACITY, Message, prefix};
+use crate::{Message, prefix};
 
 type Factory<M> = PortFactory<ipc::Service, M, ()>;
 

@@ -1,258 +1,251 @@
-//! Throughput and round trips between two cores, for us and for our peers: all in turns, again and again, in fresh processes
-//! each time, so that what disturbs the machine disturbs everybody.
+//! Starts what is measured, for us and for our peers: all in turns, again and again, in fresh processes each time, so that
+//! what disturbs the machine disturbs everybody.
 //!
-//! `SHMDS_BENCH_REPETITIONS` says how often (15), `SHMDS_BENCH_CORES` where (the first two allowed, "0,1"); an argument
-//! picks the cases whose names contain it. What criterion measured before is taken into the report.
+//! `run [PART]` measures the cases whose names contain PART; `SHMDS_BENCH_REPETITIONS` says how often (9),
+//! `SHMDS_BENCH_CORES` where (the first two allowed, "0,1"). `report` makes the table, the JSON file and the pictures of all
+//! samples that lie in target/bench; `docs` writes the same into docs/PERFORMANCE.md.
 
+use std::io::{IsTerminal, Write};
 use std::os::fd::RawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
-use std::sync::Arc;
 use std::time::Instant;
 
 use shmds::Segment;
-use shmds_peers::case::{Case, Contender, Test};
-use shmds_peers::control::{Control, cores, end_in, pin};
-use shmds_peers::links::{Ours, OursC, segment};
-use shmds_peers::measure::{Side, floor_ping, floor_pong};
-use shmds_peers::report::{Report, Row};
-use shmds_peers::{CAPACITY, Message, prefix, report};
+use shmds_peers::case::Case;
+use shmds_peers::contender::{self, Contender, Program, Role};
+use shmds_peers::control::{self, Control, VALUES, cores};
+use shmds_peers::report::{Report, Row, from_criterion};
+use shmds_peers::worker::Worker;
+use shmds_peers::{directory, kernel, plot, prefix, setting};
 
-const BETWEEN_CORES: [Test; 2] = [Test::Throughput, Test::RoundTrip];
-/// The longest a measuring process lives, in seconds.
-const PATIENCE: u32 = 10;
+/// What docs/PERFORMANCE.md shows.
+const SHOWN: [&str; 3] = ["throughput-spsc", "round-trip-spsc", "throughput-mpmc"];
+const BEGIN: &str = "<!-- measured: `make bench` writes from here -->\n";
+const END: &str = "<!-- to here -->";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == "worker") {
-        Worker::parse(&arguments[1..]).run();
-        return ExitCode::SUCCESS;
+    let words: Vec<_> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["worker", ..] => Worker::parse(&arguments[1..]).run(),
+        ["run"] => return run(""),
+        ["run", part] => return run(part),
+        ["report"] => report(),
+        ["docs"] => docs(Path::new("docs")),
+        _ => panic!("run [PART], report or docs"),
     }
-    let Some(cores) = pick_cores() else {
-        println!("Only one core to run on: nothing to measure between two.");
-        return ExitCode::SUCCESS;
-    };
-    let repetitions = setting("SHMDS_BENCH_REPETITIONS").map_or(15, |text| text.parse().expect("a number"));
-    let wanted = arguments.first().map_or("", String::as_str);
-    Coordinator::new(cores).run(repetitions, wanted)
+    ExitCode::SUCCESS
 }
 
-fn setting(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|text| !text.is_empty())
-}
-
-fn pick_cores() -> Option<[usize; 2]> {
+fn run(part: &str) -> ExitCode {
     let list = match setting("SHMDS_BENCH_CORES") {
         Some(text) => text.split(',').map(|core| core.trim().parse().expect("cores, as in 0,1")).collect(),
         None => cores(),
     };
-    Some([*list.first()?, *list.get(1)?])
+    let [first, second, ..] = list[..] else {
+        println!("Only one core to run on: nothing to measure between two.");
+        return ExitCode::SUCCESS;
+    };
+    let repetitions = setting("SHMDS_BENCH_REPETITIONS").map_or(9, |text| text.parse().expect("a number"));
+    Coordinator::new([first, second]).run(repetitions, part)
 }
 
-/// Where reports go, and what iceoryx2 keeps in files.
-fn directory() -> PathBuf {
-    PathBuf::from(setting("CARGO_TARGET_DIR").unwrap_or_else(|| "target".to_owned())).join("bench")
+fn report() {
+    let mut report = Report::load(&directory()).expect("samples");
+    report.rows.extend(from_criterion(&directory().join("criterion")));
+    report.print();
+    write(&directory().join("report.json"), &report.json());
+    for (name, cases) in plot::pictures(&report) {
+        if let Some(picture) = plot::bars(&report, &cases) {
+            write(&directory().join(name + ".svg"), &picture);
+        }
+    }
+    println!("\nAlso in {}, with pictures beside it.", directory().join("report.json").display());
+}
+
+fn docs(docs: &Path) {
+    let report = Report::load(&directory()).expect("samples");
+    let path = docs.join("PERFORMANCE.md");
+    let text = std::fs::read_to_string(&path).expect("docs/PERFORMANCE.md");
+    let (before, rest) = text.split_once(BEGIN).expect("where to begin");
+    let (_, after) = rest.split_once(END).expect("where to end");
+    write(&path, &format!("{before}{BEGIN}\n{}\n\n{}\n{END}{after}", machine(&report), report.markdown()));
+    for (name, cases) in plot::pictures(&report) {
+        // Other capacities and bulks are in target/bench.
+        let cases: Vec<_> =
+            cases.into_iter().filter(|case| !case.contains("capacity") && !case.contains(", p9")).collect();
+        if let (true, Some(picture)) = (SHOWN.contains(&name.as_str()), plot::bars(&report, &cases)) {
+            write(&docs.join(name + ".svg"), &picture);
+        }
+    }
+}
+
+fn machine(report: &Report) -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let processors = read("/proc/cpuinfo");
+    let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("an unknown processor", |(_, model)| model);
+    let repetitions = report.rows.iter().map(|row| row.samples.len()).filter(|count| *count > 0);
+    let (least, most) = (repetitions.clone().min().unwrap_or(0), repetitions.max().unwrap_or(0));
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!("{model}, {} cores, Linux {}, {least} to {most} repetitions.", cores().len(), kernel.trim())
+}
+
+fn write(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
 struct Coordinator {
     cores: [usize; 2],
     fd: RawFd,
     control: &'static Control,
+    /// The worker in C++, and who is in it: it depends on which headers were there.
+    cpp: PathBuf,
+    in_cpp: Vec<String>,
     runs: u32,
+}
+
+/// A contender in a case, and a row for each value that it yields.
+struct Entry {
+    contender: &'static Contender,
+    rows: Vec<Row>,
 }
 
 impl Coordinator {
     fn new(cores: [usize; 2]) -> Self {
         let (fd, control) = Control::create();
-        Self { cores, fd, control, runs: 0 }
+        let cpp = setting("SHMDS_BENCH_CPP").map_or_else(|| directory().join("cpp"), PathBuf::from);
+        let told = Command::new(&cpp).arg("contenders").output().map_or(Vec::new(), |output| output.stdout);
+        let in_cpp = String::from_utf8_lossy(&told).lines().map(str::to_owned).collect();
+        Self { cores, fd, control, cpp, in_cpp, runs: 0 }
     }
 
-    fn run(mut self, repetitions: usize, wanted: &str) -> ExitCode {
-        let cases: Vec<_> =
-            Case::all(&BETWEEN_CORES).into_iter().filter(|case| case.to_string().contains(wanted)).collect();
-        let group = |case: &Case| -> Vec<Row> {
-            case.contenders().into_iter().map(|contender| Row::new(*case, contender)).collect()
+    fn is_here(&self, contender: &Contender) -> bool {
+        match contender.program {
+            Program::Cpp => self.in_cpp.iter().any(|name| name == contender.name),
+            Program::Rust => contender.name != "iceoryx2" || cfg!(feature = "iceoryx2"),
+        }
+    }
+
+    fn run(mut self, repetitions: usize, part: &str) -> ExitCode {
+        let cases = Case::all().into_iter().filter(|case| case.to_string().contains(part));
+        let entry = |case: Case, contender: &'static Contender| {
+            let row = |(what, unit): &(&str, &str)| Row {
+                case: format!("{case}{what}"),
+                unit: (*unit).to_owned(),
+                role: contender.role,
+                contender: contender.name.to_owned(),
+                samples: Vec::new(),
+            };
+            Entry { contender, rows: case.values().iter().map(row).collect() }
         };
-        let mut groups: Vec<_> = cases.iter().map(group).collect();
+        let entries = |case: Case| -> (Case, Vec<Entry>) {
+            let all = contender::ALL.iter().filter(|contender| (contender.fits)(&case));
+            (case, all.map(|contender| entry(case, contender)).collect())
+        };
+        let mut groups: Vec<_> = cases.map(entries).collect();
         let begin = Instant::now();
         for repetition in 0..repetitions {
-            for rows in &mut groups {
-                // The cores may have moved since: each group has its own floor.
-                let floor = self.floor();
+            for (case, group) in &mut groups {
+                self.tell(&format!("repetition {} of {repetitions}: {case}", repetition + 1));
                 // Backwards every other time: nobody always comes after the same one.
-                let mut order: Vec<_> = rows.iter_mut().collect();
+                let mut order: Vec<_> = group.iter_mut().filter(|entry| self.is_here(entry.contender)).collect();
                 if repetition % 2 == 1 {
                     order.reverse();
                 }
-                for row in order {
-                    row.samples.push(self.measure(row.case, row.contender));
-                    row.floors.push(floor);
+                for entry in order {
+                    let values = self.measure(case, entry.contender);
+                    entry.rows.iter_mut().zip(values).for_each(|(row, value)| row.samples.push(value));
                 }
             }
-            eprintln!("  repetition {} of {repetitions} done, {} s", repetition + 1, begin.elapsed().as_secs());
+            let seconds = begin.elapsed().as_secs_f64();
+            let left = seconds / (repetition + 1) as f64 * (repetitions - repetition - 1) as f64;
+            self.tell("");
+            eprintln!("  repetition {} of {repetitions} done after {seconds:.0} s, {left:.0} s to go", repetition + 1);
+            save(&groups);
         }
-        let alone = Case::all(&[Test::Pair, Test::Bulk]).into_iter().filter(|case| case.to_string().contains(wanted));
-        let alone = report::from_criterion(&directory().join("criterion"), alone);
-        let report = Report { repetitions, rows: alone.into_iter().chain(groups.into_iter().flatten()).collect() };
-        report.print();
-        let path = directory().join("report.json");
-        std::fs::create_dir_all(directory()).and_then(|()| std::fs::write(&path, report.json())).expect("a report");
-        println!("\nAlso in {}.", path.display());
-        let failed = report.rows.iter().any(|row| row.contender.is_ours() && row.samples.iter().any(|x| x.is_nan()));
-        if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        self.judge(&groups)
     }
 
-    fn floor(&mut self) -> f64 {
-        self.together(&[0, 1], &["floor".to_owned()])
+    /// Says who was left out or failed; of us, nobody may.
+    fn judge(&self, groups: &[(Case, Vec<Entry>)]) -> ExitCode {
+        let mut fine = true;
+        for contender in contender::ALL.iter().filter(|contender| !self.is_here(contender)) {
+            fine &= contender.role != Role::Ours;
+            eprintln!("  left out, because it is not here: {}", contender.name);
+        }
+        for row in groups.iter().flat_map(|(_, group)| group).flat_map(|entry| &entry.rows) {
+            let failures = row.samples.iter().filter(|sample| sample.is_nan()).count();
+            if failures > 0 {
+                fine &= row.role != Role::Ours;
+                eprintln!("  failed {failures} times: {}, {}", row.case, row.contender);
+            }
+        }
+        if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
-    fn measure(&mut self, case: Case, contender: Contender) -> f64 {
-        let place = |list: &[Contender]| list.iter().position(|other| *other == contender).expect("listed").to_string();
-        let index = Case::all(&BETWEEN_CORES).iter().position(|other| *other == case).expect("listed").to_string();
-        let what = [index, place(&Contender::ALL)];
-        if contender.crosses_processes() { self.together(&[0, 1], &what) } else { self.together(&[2], &what) }
+    /// Progress, for those who watch.
+    fn tell(&self, what: &str) {
+        if std::io::stderr().is_terminal() {
+            eprint!("\r  {what:<70}\r");
+            let _ = std::io::stderr().flush();
+        }
     }
 
-    /// Runs one process per side and waits for all; not a number if one of them failed.
-    fn together(&mut self, sides: &[usize], what: &[String]) -> f64 {
+    /// Runs one process per side and waits for all; no numbers if one of them failed.
+    fn measure(&mut self, case: &Case, contender: &Contender) -> [f64; VALUES] {
         self.runs += 1;
-        self.control.clear();
+        control::clear(self.fd);
         let name = format!("{}-{}", prefix(), self.runs);
-        let program = std::env::current_exe().expect("a path");
-        let start = |side: &usize| -> Child {
-            let [first, second] = self.cores;
-            let numbers = [self.fd as usize, first, second, *side].map(|number| number.to_string());
-            Command::new(&program).arg("worker").args(numbers).arg(&name).args(what).spawn().expect("a process")
+        let descriptors = match contender.kernel.then(|| kernel::open(contender.name, case)) {
+            Some(None) => return [f64::NAN; VALUES],
+            opened => opened.flatten(),
         };
-        let children: Vec<_> = sides.iter().map(start).collect();
-        let ended: Vec<_> = children.into_iter().map(|mut child| child.wait().expect("an end")).collect();
+        let program = match contender.program {
+            Program::Rust => std::env::current_exe().expect("a path"),
+            Program::Cpp => self.cpp.clone(),
+        };
+        let start = |side: Option<usize>| -> Child {
+            let mut command = Command::new(&program);
+            command.arg("worker").args(Worker::words(self.fd, self.cores, side, &name, contender.name));
+            command.args(case.words()).args(descriptors.iter().flatten().map(RawFd::to_string));
+            command.spawn().expect("a process")
+        };
+        let children =
+            if contender.threads { vec![start(None)] } else { (0..case.sides()).map(Some).map(start).collect() };
+        let succeeded = wait_for(children);
+        if let Some(descriptors) = descriptors {
+            kernel::close(descriptors);
+        }
         let _ = Segment::unlink(&name);
-        if ended.iter().all(|status| status.success()) { self.control.result() } else { f64::NAN }
+        if succeeded { self.control.results() } else { [f64::NAN; VALUES] }
     }
 }
 
-/// A process that measures: one side of it, or (side 2) both, in two threads.
-struct Worker {
-    control: &'static Control,
-    cores: [usize; 2],
-    side: usize,
-    name: String,
-    what: Vec<String>,
+/// Whether all ended well. When one does not, the others have nobody left to work with.
+fn wait_for(mut children: Vec<Child>) -> bool {
+    let mut succeeded = true;
+    while !children.is_empty() {
+        let mut status = 0;
+        // SAFETY: a plain call; all children are ours.
+        let ended = unsafe { libc::wait(&mut status) };
+        children.retain(|child| child.id() as i32 != ended);
+        if status != 0 {
+            succeeded = false;
+            children.iter_mut().for_each(|child| drop(child.kill()));
+        }
+    }
+    succeeded
 }
 
-impl Worker {
-    fn parse(arguments: &[String]) -> Self {
-        let number = |place: usize| arguments[place].parse::<usize>().expect("a number");
-        Self {
-            control: Control::inherited(number(0) as RawFd),
-            cores: [number(1), number(2)],
-            side: number(3),
-            name: arguments[4].clone(),
-            what: arguments[5..].to_vec(),
+fn save(groups: &[(Case, Vec<Entry>)]) {
+    let mut text = String::new();
+    for (case, group) in groups {
+        for value in 0..case.values().len() {
+            group.iter().for_each(|entry| text += &entry.rows[value].line());
         }
     }
-
-    fn run(self) {
-        end_in(PATIENCE);
-        if self.what[0] == "floor" {
-            pin(self.cores[self.side]);
-            self.control.meet();
-            return if self.side == 0 { floor_ping(self.control) } else { floor_pong(self.control) };
-        }
-        let case = Case::all(&BETWEEN_CORES)[self.what[0].parse::<usize>().expect("a number")];
-        let contender = Contender::ALL[self.what[1].parse::<usize>().expect("a number")];
-        match case.bytes {
-            8 => self.contend::<[u64; 1]>(case, contender),
-            64 => self.contend::<[u64; 8]>(case, contender),
-            256 => self.contend::<[u64; 32]>(case, contender),
-            other => panic!("no message has {other} bytes"),
-        }
-    }
-
-    fn contend<M: Message>(&self, case: Case, contender: Contender) {
-        match contender {
-            Contender::Ours => {
-                pin(self.cores[self.side]);
-                let segment = segment(&self.name);
-                let end = |queue: &str| Ours::<M>::new(&segment, queue, case.mode);
-                self.one_side(case.test, end, end);
-            }
-            Contender::OursC => {
-                pin(self.cores[self.side]);
-                let end = |queue: &str| OursC::<M>::new(&self.name, queue, case.mode);
-                self.one_side(case.test, end, end);
-            }
-            Contender::Rtrb => self.both_sides::<M, _, _>(case.test, || rtrb::RingBuffer::new(CAPACITY)),
-            Contender::Crossbeam => {
-                self.both_sides::<M, _, _>(case.test, || {
-                    let queue = Arc::new(crossbeam_queue::ArrayQueue::new(CAPACITY));
-                    (queue.clone(), queue)
-                });
-            }
-            Contender::Iceoryx => self.iceoryx::<M>(case.test),
-        }
-    }
-
-    #[cfg(feature = "iceoryx2")]
-    fn iceoryx<M: Message>(&self, test: Test) {
-        use shmds_peers::iceoryx::{receiver, sender};
-        pin(self.cores[self.side]);
-        let directory = std::path::absolute(directory().join("iceoryx2")).expect("a path");
-        let directory = directory.to_str().expect("a path of text");
-        let service = |queue: &str| format!("{}/{queue}", self.name);
-        self.one_side::<M, _, _>(
-            test,
-            |queue| sender(directory, &service(queue)),
-            |queue| receiver(directory, &service(queue)),
-        );
-    }
-
-    #[cfg(not(feature = "iceoryx2"))]
-    fn iceoryx<M: Message>(&self, _: Test) {
-        unreachable!("not built in");
-    }
-
-    /// One side of two processes, over the queues "there" and "back".
-    fn one_side<M, S, R>(&self, test: Test, sender: impl Fn(&str) -> S, receiver: impl Fn(&str) -> R)
-    where
-        M: Message,
-        S: shmds_peers::links::Sender<M>,
-        R: shmds_peers::links::Receiver<M>,
-    {
-        let side = match (test, self.side) {
-            (Test::Throughput, 0) => Side::Produce(sender("there")),
-            (Test::Throughput, _) => Side::Consume(receiver("there")),
-            (_, 0) => Side::Ping(sender("there"), receiver("back")),
-            _ => Side::Echo(receiver("there"), sender("back")),
-        };
-        self.control.meet();
-        // Both are attached: the name is needed no more, and a killed run leaves nothing.
-        if self.side == 0 {
-            let _ = Segment::unlink(&self.name);
-        }
-        side.run(self.control);
-    }
-
-    /// Both sides, in two threads of this process.
-    fn both_sides<M, S, R>(&self, test: Test, queue: impl Fn() -> (S, R))
-    where
-        M: Message,
-        S: shmds_peers::links::Sender<M> + Send,
-        R: shmds_peers::links::Receiver<M> + Send,
-    {
-        let ((there, arrived), (back, returned)) = (queue(), queue());
-        let sides = match test {
-            Test::Throughput => [Side::Produce(there), Side::Consume(arrived)],
-            _ => [Side::Ping(there, returned), Side::Echo(arrived, back)],
-        };
-        std::thread::scope(|scope| {
-            for (core, side) in self.cores.into_iter().zip(sides) {
-                scope.spawn(move || {
-                    pin(core);
-                    self.control.meet();
-                    side.run(self.control);
-                });
-            }
-        });
-    }
+    std::fs::create_dir_all(directory()).expect("target/bench");
+    write(&directory().join("structures.samples"), &text);
 }

@@ -1,53 +1,73 @@
-//! Medians, the table, the JSON file.
+//! Samples, and what is made of them: medians, ratios, the table, the JSON file.
+//!
+//! Whoever measures leaves lines of samples in files `*.samples`, tab-separated: the case, the unit, the role (`ours`, `peer`,
+//! `floor`, `aside`), the contender, and the samples, one per repetition, with blanks in between: none, if the contender is not
+//! to be had here. Other lines are for people.
 
-use std::fmt::Write;
 use std::path::Path;
 
-use crate::BULK;
-use crate::case::{Case, Contender, Test};
+use crate::contender::{self, Role};
+use crate::marks::{self, Mark};
 
 /// What one contender did in one case.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Row {
-    pub case: Case,
-    pub contender: Contender,
+    pub case: String,
+    pub unit: String,
+    pub role: Role,
+    pub contender: String,
     /// One per repetition; not a number where it failed.
     pub samples: Vec<f64>,
-    /// Nanoseconds that two cache lines took there and back just before, one per repetition; none for one thread.
-    pub floors: Vec<f64>,
+}
+
+/// Median, least and greatest.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary {
+    pub median: f64,
+    pub least: f64,
+    pub most: f64,
+}
+
+impl Summary {
+    fn of(samples: impl Iterator<Item = f64>) -> Self {
+        let mut good: Vec<_> = samples.filter(|sample| !sample.is_nan()).collect();
+        let median = median(&mut good);
+        let end = |place: Option<&f64>| place.copied().unwrap_or(f64::NAN);
+        Self { median, least: end(good.first()), most: end(good.last()) }
+    }
 }
 
 impl Row {
-    pub fn new(case: Case, contender: Contender) -> Self {
-        Self { case, contender, samples: Vec::new(), floors: Vec::new() }
+    pub fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.split('\t');
+        let mut next = || fields.next().map(str::to_owned);
+        let (case, unit, role, contender, samples) = (next()?, next()?, Role::of(&next()?)?, next()?, next()?);
+        let samples = samples.split_whitespace().map(|sample| sample.parse().unwrap_or(f64::NAN)).collect();
+        Some(Self { case, unit, role, contender, samples })
     }
 
-    /// Median, least and greatest.
-    fn summary(&self) -> (f64, f64, f64) {
-        summary(&self.samples)
+    pub fn line(&self) -> String {
+        let samples: Vec<_> = self.samples.iter().map(f64::to_string).collect();
+        [&self.case, &self.unit, self.role.word(), &self.contender, &samples.join(" ")].join("\t") + "\n"
     }
 
-    /// How many times better we are than `peer`: the median over the repetitions, each compared with itself.
-    fn ratio(&self, peer: &Self) -> f64 {
-        let better = |(ours, theirs)| if self.case.more_is_better() { ours / theirs } else { theirs / ours };
-        summary(&self.samples.iter().zip(&peer.samples).map(better).collect::<Vec<_>>()).0
+    pub fn summary(&self) -> Summary {
+        Summary::of(self.samples.iter().copied())
     }
 
-    /// Round trips: how many floors it takes. Throughput: messages in the time of a floor.
-    fn floors(&self) -> f64 {
-        let compare = |(sample, floor)| match self.case.test {
-            Test::Throughput => sample * floor / 1000.0,
-            _ => sample / floor,
-        };
-        summary(&self.samples.iter().zip(&self.floors).map(compare).collect::<Vec<_>>()).0
+    pub fn is_here(&self) -> bool {
+        self.samples.iter().any(|sample| !sample.is_nan())
     }
-}
 
-fn summary(samples: &[f64]) -> (f64, f64, f64) {
-    let mut good: Vec<_> = samples.iter().copied().filter(|sample| !sample.is_nan()).collect();
-    let middle = median(&mut good);
-    let end = |place: Option<&f64>| place.copied().unwrap_or(f64::NAN);
-    (middle, end(good.first()), end(good.last()))
+    /// Whether a larger number is a better one.
+    pub fn more_is_better(&self) -> bool {
+        self.unit.ends_with("/s")
+    }
+
+    /// The median of the ratios to another row, repetition by repetition.
+    fn times(&self, other: &Self) -> f64 {
+        Summary::of(self.samples.iter().zip(&other.samples).map(|(this, other)| this / other)).median
+    }
 }
 
 /// Sorts, and gives the middle; not a number if there is none.
@@ -61,109 +81,220 @@ pub fn median(samples: &mut [f64]) -> f64 {
     }
 }
 
+#[derive(Debug, Default)]
 pub struct Report {
-    pub repetitions: usize,
     pub rows: Vec<Row>,
 }
 
-/// What a row says beside its samples.
-struct Comparison {
-    /// Ours compared with the best peer; a peer compared with our Rust face.
-    ratio: f64,
-    /// The peer of that comparison.
-    with: &'static str,
-}
-
 impl Report {
-    fn floor(&self) -> (f64, f64, f64) {
-        summary(&self.rows.iter().flat_map(|row| row.floors.iter().copied()).collect::<Vec<_>>())
+    /// All that lies in a directory.
+    pub fn load(directory: &Path) -> std::io::Result<Self> {
+        let mut files: Vec<_> = std::fs::read_dir(directory)?.collect::<Result<_, _>>()?;
+        files.sort_by_key(std::fs::DirEntry::path);
+        let mut rows = Vec::new();
+        for file in files.iter().filter(|file| file.path().extension().is_some_and(|ending| ending == "samples")) {
+            rows.extend(std::fs::read_to_string(file.path())?.lines().filter_map(Row::parse));
+        }
+        Ok(Self { rows })
     }
 
-    fn group(&self, case: Case) -> impl Iterator<Item = &Row> {
+    /// The names of all cases, in order.
+    pub fn cases(&self) -> Vec<&str> {
+        let mut cases: Vec<&str> = Vec::new();
+        for row in &self.rows {
+            if !cases.contains(&row.case.as_str()) {
+                cases.push(&row.case);
+            }
+        }
+        cases
+    }
+
+    pub fn rows_of<'a>(&'a self, case: &'a str) -> impl Iterator<Item = &'a Row> {
         self.rows.iter().filter(move |row| row.case == case)
     }
 
-    fn best_peer(&self, case: Case) -> Option<&Row> {
-        let better = |row: &&Row| if case.more_is_better() { row.summary().0 } else { -row.summary().0 };
-        self.group(case)
-            .filter(|row| !row.contender.is_ours() && !row.summary().0.is_nan())
-            .max_by(|a, b| better(a).total_cmp(&better(b)))
+    pub fn best_peer<'a>(&'a self, case: &'a str) -> Option<&'a Row> {
+        let good = |row: &&Row| if row.more_is_better() { row.summary().median } else { -row.summary().median };
+        let peers = self.rows_of(case).filter(|row| row.role == Role::Peer && row.is_here());
+        peers.max_by(|a, b| good(a).total_cmp(&good(b)))
     }
 
-    fn compare(&self, row: &Row) -> Comparison {
-        let ours = self.group(row.case).find(|row| row.contender == Contender::Ours);
-        let (ratio, with) = if row.contender.is_ours() {
-            self.best_peer(row.case).map_or((f64::NAN, ""), |peer| (row.ratio(peer), peer.contender.name()))
+    pub fn floor<'a>(&'a self, case: &'a str) -> Option<&'a Row> {
+        self.rows_of(case).find(|row| row.role == Role::Floor && row.is_here())
+    }
+
+    /// How many times better one of our faces is than the best peer; not a number if there is none.
+    pub fn ratio(&self, row: &Row) -> f64 {
+        let Some(peer) = self.best_peer(&row.case) else { return f64::NAN };
+        if row.role != Role::Ours {
+            f64::NAN
+        } else if row.more_is_better() {
+            row.times(peer)
         } else {
-            (ours.map_or(f64::NAN, |ours| ours.ratio(row)), row.contender.name())
+            peer.times(row)
+        }
+    }
+
+    /// How many times the floor it is.
+    pub fn floor_ratio(&self, row: &Row) -> f64 {
+        self.floor(&row.case).map_or(f64::NAN, |floor| row.times(floor))
+    }
+
+    /// What is aimed at, and whether it was met; nothing where nothing could be measured or compared.
+    pub fn mark(&self, row: &Row) -> Option<(Mark, Option<bool>)> {
+        let mark = marks::of(&row.case, &row.contender)?;
+        let (number, met): (f64, fn(f64, f64) -> bool) = match mark {
+            Mark::TimesPeer(_) => (self.ratio(row), |number, mark| number >= mark),
+            Mark::OfFloor(_) => (self.floor_ratio(row), |number, mark| number <= mark),
+            Mark::ShareOfFloor(_) => (self.floor_ratio(row), |number, mark| number >= mark),
+            Mark::ShareOf(other, _) => {
+                let other = self.rows_of(other).find(|other| other.contender == row.contender);
+                (other.map_or(f64::NAN, |other| row.times(other)), |number, mark| number >= mark)
+            }
+            Mark::AtMost(_) => (row.summary().median, |number, mark| number <= mark),
+            Mark::AtLeast(_) => (row.summary().median, |number, mark| number >= mark),
         };
-        Comparison { ratio, with }
+        let (Mark::TimesPeer(limit)
+        | Mark::OfFloor(limit)
+        | Mark::ShareOfFloor(limit)
+        | Mark::ShareOf(_, limit)
+        | Mark::AtMost(limit)
+        | Mark::AtLeast(limit)) = mark;
+        Some((mark, (!number.is_nan()).then(|| met(number, limit))))
     }
 
     pub fn print(&self) {
-        let (middle, least, most) = self.floor();
         println!(
-            "\nCapacity {}; medians, least and greatest of {} repetitions in turns (one",
-            crate::CAPACITY,
-            self.repetitions
-        );
-        println!("thread: of criterion's samples). \"Ahead\": how many times better shmds is, repetition by");
-        println!("repetition; in its own rows, than the best peer. \"Floors\": round trips in units of the floor, and");
-        println!("messages in the time of a floor. (t): cannot live in shared memory, so two threads of one process;");
-        println!(
-            "the others are two processes. Nobody sleeps. Absolute numbers are this machine's, ratios travel better."
+            "\nMedians, least and greatest of all repetitions, in turns. \"Peer\": how many times better than the best peer,"
         );
         println!(
-            "\nFloor, two cache lines there and back between two processes: {middle:.0} ns ({least:.0} to {most:.0})"
+            "repetition by repetition; \"floor\": how many times what the machine allows, or takes without us. (t): cannot live"
         );
-        let mut case = None;
-        for row in &self.rows {
-            if case.replace(row.case) != Some(row.case) {
-                let title = format!("{}, {}", row.case, row.case.unit());
-                println!("\n{title:<30} {:>9} {:>9} {:>9} {:>8} {:>8}", "median", "min", "max", "ahead", "floors");
-            }
-            let remote = matches!(row.case.test, Test::Throughput | Test::RoundTrip);
-            let threads = if remote && !row.contender.crosses_processes() { " (t)" } else { "" };
-            let name = format!("{}{threads}", row.contender.name());
-            let ((middle, least, most), comparison) = (row.summary(), self.compare(row));
-            let [middle, least, most] = [middle, least, most].map(|number| cell(number, 1));
-            let [ratio, floors] = [comparison.ratio, row.floors()].map(|number| cell(number, 2));
-            println!("  {name:<28} {middle:>9} {least:>9} {most:>9} {ratio:>8} {floors:>8}");
-            let failures = row.samples.iter().filter(|sample| sample.is_nan()).count();
-            if failures > 0 {
-                println!("  {:<28} failed {failures} times", "");
+        println!(
+            "in shared memory, so measured between threads of one process; all others between processes. docs/PERFORMANCE.md"
+        );
+        println!("says how it is done. Absolute numbers are this machine's, ratios travel better.");
+        let (mut met, mut missed) = (0, Vec::new());
+        for case in self.cases() {
+            let unit = self.rows_of(case).next().map_or("", |row| &row.unit);
+            println!(
+                "\n{:<46} {:>9} {:>9} {:>9} {:>7} {:>7}",
+                format!("{case}: {unit}"),
+                "median",
+                "min",
+                "max",
+                "peer",
+                "floor"
+            );
+            for row in self.rows_of(case) {
+                let name = format!("{}{}", row.contender, if in_threads(row) { " (t)" } else { "" });
+                if !row.is_here() {
+                    println!("  {name:<44} {:>9}", if row.samples.is_empty() { "not here" } else { "failed" });
+                    continue;
+                }
+                let Summary { median, least, most } = row.summary();
+                let [median, least, most] = [median, least, most].map(cell);
+                let [ratio, floor] = [self.ratio(row), self.floor_ratio(row)].map(cell);
+                let mark = self.mark(row).map_or(String::new(), |(mark, is_met)| {
+                    match is_met {
+                        Some(true) => met += 1,
+                        _ => missed.push(format!("{case}, {name}: {mark}")),
+                    }
+                    format!("  {mark} {}", verdict(is_met))
+                });
+                println!("  {name:<44} {median:>9} {least:>9} {most:>9} {ratio:>7} {floor:>7}{mark}");
+                let failures = row.samples.iter().filter(|sample| sample.is_nan()).count();
+                if failures > 0 {
+                    println!("  {:<44} failed {failures} times", "");
+                }
             }
         }
+        println!("\nMarks: {met} of {} met{}", met + missed.len(), if missed.is_empty() { "." } else { "; not:" });
+        missed.iter().for_each(|missed| println!("  {missed}"));
     }
 
-    /// A list of rows. `peer` is whom the row is about, or in our own rows the best of them, which `ratio` compares with.
+    /// A list of rows. `ours` or `peer` is whom the row is about; in our own rows `peer` is the best of them, which `ratio`
+    /// compares with.
     pub fn json(&self) -> String {
-        let (middle, least, most) = self.floor();
-        let mut lines = vec![format!(
-            r#"{{"name": "floor", "ours": null, "peer": null, "unit": "ns", "median": {}, "min": {}, "max": {}, "ratio": null, "floor_ratio": 1}}"#,
-            number(middle),
-            number(least),
-            number(most)
-        )];
-        for row in &self.rows {
-            let ((middle, least, most), comparison) = (row.summary(), self.compare(row));
-            let ours =
-                if row.contender.is_ours() { format!("\"{}\"", row.contender.name()) } else { "null".to_owned() };
-            let mut line = String::new();
-            write!(line, r#"{{"name": "{}", "ours": {ours}, "peer": "{}""#, row.case, comparison.with).unwrap();
-            write!(line, r#", "unit": "{}", "median": {}"#, row.case.unit(), number(middle)).unwrap();
-            write!(line, r#", "min": {}, "max": {}"#, number(least), number(most)).unwrap();
-            write!(line, r#", "ratio": {}, "floor_ratio": {}}}"#, number(comparison.ratio), number(row.floors()))
-                .unwrap();
-            lines.push(line);
+        let line = |row: &Row| {
+            let quoted = |text: &str| format!("\"{}\"", text.replace(['\\', '"'], ""));
+            let null = || "null".to_owned();
+            let Summary { median, least, most } = row.summary();
+            let is_ours = row.role == Role::Ours;
+            let peer =
+                if is_ours { self.best_peer(&row.case).map(|peer| &peer.contender) } else { Some(&row.contender) };
+            let mark = self.mark(row);
+            let fields = [
+                ("name", quoted(&row.case)),
+                ("ours", if is_ours { quoted(&row.contender) } else { null() }),
+                ("peer", peer.map_or_else(null, |peer| quoted(peer))),
+                ("unit", quoted(&row.unit)),
+                ("median", number(median)),
+                ("min", number(least)),
+                ("max", number(most)),
+                ("ratio", number(self.ratio(row))),
+                ("floor_ratio", number(self.floor_ratio(row))),
+                ("mark", mark.map_or_else(null, |(mark, _)| quoted(&mark.to_string()))),
+                ("met", mark.and_then(|(_, met)| met).map_or_else(null, |met| met.to_string())),
+            ];
+            format!("{{{}}}", fields.map(|(name, value)| format!("\"{name}\": {value}")).join(", "))
+        };
+        format!("[\n  {}\n]\n", self.rows.iter().map(line).collect::<Vec<_>>().join(",\n  "))
+    }
+
+    /// A line per case, for docs/PERFORMANCE.md.
+    pub fn markdown(&self) -> String {
+        let mut text = String::from(
+            "| case | unit | C++ | C | Rust | best peer | floor | marks |\n|---|---|--:|--:|--:|---|---|---|\n",
+        );
+        for case in self.cases() {
+            let unit = self.rows_of(case).next().map_or("", |row| &row.unit);
+            let face = |name: &str| self.rows_of(case).find(|row| row.contender == name);
+            let faces = ["shmds C++", "shmds C", "shmds Rust"].map(face);
+            let [cpp, c, rust] = faces
+                .map(|row| row.filter(|row| row.is_here()).map_or(String::new(), |row| cell(row.summary().median)));
+            let told = |row: Option<&Row>| {
+                row.map_or(String::new(), |row| {
+                    let threads = if in_threads(row) { " (t)" } else { "" };
+                    format!("{} {}{threads}", cell(row.summary().median), row.contender)
+                })
+            };
+            let marks: Vec<_> = faces
+                .into_iter()
+                .flatten()
+                .filter_map(|row| {
+                    let (mark, met) = self.mark(row)?;
+                    Some(format!("{} {mark}: {}", row.contender.trim_start_matches("shmds "), verdict(met)))
+                })
+                .collect();
+            let (peer, floor) = (told(self.best_peer(case)), told(self.floor(case)));
+            text += &format!("| {case} | {unit} | {cpp} | {c} | {rust} | {peer} | {floor} | {} |\n", marks.join("; "));
         }
-        format!("[\n  {}\n]\n", lines.join(",\n  "))
+        text
+    }
+}
+
+pub fn in_threads(row: &Row) -> bool {
+    let remote = ["throughput", "round trip"].iter().any(|test| row.case.starts_with(test));
+    remote && contender::ALL.iter().any(|contender| contender.threads && contender.name == row.contender)
+}
+
+fn verdict(met: Option<bool>) -> &'static str {
+    match met {
+        Some(true) => "met",
+        Some(false) => "MISSED",
+        None => "not measured",
     }
 }
 
 /// A number in the table.
-fn cell(number: f64, digits: usize) -> String {
-    if number.is_nan() { "-".to_owned() } else { format!("{number:.digits$}") }
+fn cell(number: f64) -> String {
+    match number.abs() {
+        _ if number.is_nan() => String::new(),
+        size if size < 10.0 => format!("{number:.2}"),
+        size if size < 1000.0 => format!("{number:.1}"),
+        _ => format!("{number:.0}"),
+    }
 }
 
 /// A number in JSON, which has no NaN.
@@ -171,17 +302,32 @@ fn number(number: f64) -> String {
     if number.is_finite() { format!("{number:.3}") } else { "null".to_owned() }
 }
 
-/// What criterion measured of these cases, in nanoseconds an element; what it has not measured is left out.
-pub fn from_criterion(home: &Path, cases: impl Iterator<Item = Case>) -> Vec<Row> {
+/// What criterion measured, in nanoseconds an operation: a directory per case, in it one per contender. Its samples are not
+/// those of the other rows' repetitions, so the cases are their own.
+pub fn from_criterion(home: &Path) -> Vec<Row> {
+    let inside = |path: &Path| -> Vec<_> {
+        let mut all: Vec<_> =
+            std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        all.sort();
+        all
+    };
+    let name = |path: &Path| path.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
     let mut rows = Vec::new();
-    for case in cases {
-        for contender in case.contenders() {
-            let file = home.join(case.to_string()).join(contender.name()).join("new/sample.json");
-            let Ok(text) = std::fs::read_to_string(file) else { continue };
+    for case in inside(home) {
+        for contender in inside(&case) {
+            let Ok(text) = std::fs::read_to_string(contender.join("new/sample.json")) else { continue };
             let (iterations, times) = (list(&text, "\"iters\":["), list(&text, "\"times\":["));
-            let elements = if case.test == Test::Bulk { BULK as f64 } else { 1.0 };
+            let elements = if name(&case).ends_with("a call") { crate::case::BULK as f64 } else { 1.0 };
             let samples = times.iter().zip(iterations).map(|(time, count)| time / count / elements).collect();
-            rows.push(Row { case, contender, samples, floors: Vec::new() });
+            let contender = name(&contender);
+            let role = if contender.starts_with("shmds") { Role::Ours } else { Role::Peer };
+            rows.push(Row {
+                case: format!("{}, by criterion", name(&case)),
+                unit: "ns".to_owned(),
+                role,
+                contender,
+                samples,
+            });
         }
     }
     rows
@@ -196,6 +342,15 @@ fn list(text: &str, opening: &str) -> Vec<f64> {
 mod tests {
     use super::*;
 
+    fn report(unit: &str, case: &str, samples: [&[f64]; 3]) -> Report {
+        let roles = [(Role::Ours, "shmds C"), (Role::Peer, "rtrb"), (Role::Floor, "floor")];
+        let rows = roles.iter().zip(samples).map(|((role, contender), samples)| {
+            let [case, unit, contender] = [case, unit, contender].map(str::to_owned);
+            Row { case, unit, role: *role, contender, samples: samples.to_vec() }
+        });
+        Report { rows: rows.collect() }
+    }
+
     #[test]
     fn median_is_in_the_middle() {
         assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
@@ -205,14 +360,37 @@ mod tests {
 
     #[test]
     fn ratio_above_one_means_that_we_are_better() {
-        let row = |case, contender, sample| Row { case, contender, samples: vec![sample], floors: vec![5.0] };
-        for (test, ours, theirs) in [(Test::Throughput, 30.0, 10.0), (Test::RoundTrip, 10.0, 30.0)] {
-            let case = Case::all(&[test])[0];
-            let rows = vec![row(case, Contender::Ours, ours), row(case, Contender::Rtrb, theirs)];
-            let report = Report { repetitions: 1, rows };
-            assert_eq!(report.compare(&report.rows[0]).ratio, 3.0);
-            assert_eq!(report.compare(&report.rows[1]).ratio, 3.0);
+        for (unit, ours, theirs) in [("M/s", 30.0, 10.0), ("ns", 10.0, 30.0)] {
+            let report = report(unit, "a case", [&[ours], &[theirs], &[5.0]]);
+            assert_eq!(report.ratio(&report.rows[0]), 3.0);
+            assert_eq!(report.floor_ratio(&report.rows[0]), ours / 5.0);
         }
+    }
+
+    #[test]
+    fn ratios_are_taken_repetition_by_repetition() {
+        let report = report("ns", "a case", [&[1.0, 20.0, 300.0], &[3.0, 60.0, 600.0], &[1.0, f64::NAN, 100.0]]);
+        assert_eq!(report.ratio(&report.rows[0]), 3.0);
+        assert_eq!(report.floor_ratio(&report.rows[0]), 2.0);
+    }
+
+    #[test]
+    fn marks_are_met_or_missed() {
+        for (ours, met) in [(1.6, false), (1.8, true)] {
+            let report = report("M/s", "throughput SPSC 8 B", [&[ours], &[1.0], &[9.0]]);
+            assert_eq!(report.mark(&report.rows[0]), Some((Mark::TimesPeer(1.7), Some(met))));
+        }
+        let alone = report("M/s", "throughput SPSC 8 B", [&[2.0], &[], &[]]);
+        assert_eq!(alone.mark(&alone.rows[0]), Some((Mark::TimesPeer(1.7), None)));
+    }
+
+    #[test]
+    fn lines_of_samples_are_read_back() {
+        let row = &report("M/s", "a case", [&[1.5, f64::NAN], &[], &[]]).rows[0];
+        let back = Row::parse(row.line().trim_end()).unwrap();
+        assert_eq!((back.case.as_str(), back.role, back.contender.as_str()), ("a case", Role::Ours, "shmds C"));
+        assert!(back.samples[0] == 1.5 && back.samples[1].is_nan() && back.samples.len() == 2);
+        assert!(Row::parse("a line for people").is_none());
     }
 
     #[test]
