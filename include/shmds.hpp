@@ -604,6 +604,7 @@ class inline_path {
   static constexpr bool packed = per_line > 1;
   static constexpr std::uint64_t slot = (first + step + first - 1) / first * first;
   static constexpr std::uint64_t stride = packed ? cache_line : slot <= cache_line ? std::bit_ceil(slot) : slot;
+  static constexpr std::uint64_t fetched = stride < 5 * cache_line ? stride : 5 * cache_line;
 
   /// An end that is at its stop for ever.
   static inline constinit shm_queue_producer no_producer{};
@@ -630,7 +631,7 @@ class inline_path {
       }
     }
     // A slot of several lines is fetched as a whole, not the rest after the word has come.
-    for (std::uint64_t at = cache_line; at < stride; at += cache_line) {
+    for (std::uint64_t at = cache_line; at < fetched; at += cache_line) {
       __builtin_prefetch(reinterpret_cast<const char*>(end.word) + at);
     }
     const auto known = end.value % line;

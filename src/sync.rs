@@ -49,6 +49,18 @@ pub(crate) const PUBLISH: Ordering = if cfg!(seeded_bug) { Ordering::Relaxed } e
 /// How a slot changes hands; see `queue/mpmc.rs` and `pool/slots.rs` for what the release half is there for.
 pub(crate) const CLAIM: Ordering = if cfg!(seeded_bug) { Ordering::Acquire } else { Ordering::AcqRel };
 
+/// Has the processor fetch a cache line that will be read soon; wherever it is, nothing else happens.
+#[inline(always)]
+pub(crate) fn prefetch(line: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    // SAFETY: a hint, which cannot fault.
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(line.cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(loom))))]
+    let _ = line;
+}
+
 /// One turn of a spin loop.
 #[cfg(not(loom))]
 #[inline(always)]

@@ -49,7 +49,7 @@ use super::{Attempt, Claimed};
 use crate::error::{Result, fail};
 use crate::os::wiped::Wiped;
 use crate::shared::{CacheAligned, Width, load_element, store_element};
-use crate::sync::{AtomicU64, Ordering, PUBLISH, spin};
+use crate::sync::{AtomicU64, Ordering, PUBLISH, prefetch, spin};
 
 const COUNT_BITS: u32 = 8;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
@@ -60,6 +60,8 @@ fn after_line(word: u64) -> u64 {
 
 /// The longest packed line in bytes.
 const LINE_BYTES: usize = 64;
+/// The bytes of a slot that are fetched at once; of larger ones, the processor knows the rest by itself.
+const FETCHED: usize = 5 * LINE_BYTES;
 /// How often a producer that has just found the queue full looks whether it was told of room, before it looks at the consumer's own line again:
 /// taking that away with every try would slow down whom it waits for.
 const PATIENCE: u32 = if cfg!(loom) { 0 } else { 16 };
@@ -529,6 +531,10 @@ impl Spsc {
     fn look(&self, consumer: &mut Consumer) -> bool {
         if consumer.value & COUNT_MASK == self.per_line() {
             self.next_line(consumer);
+        }
+        // A slot of several lines is fetched as a whole, not the rest after the word has come.
+        for line in (LINE_BYTES..self.placed.geometry.stride.min(FETCHED)).step_by(LINE_BYTES) {
+            prefetch(consumer.word.cast::<u8>().wrapping_add(line));
         }
         let known = consumer.value & COUNT_MASK;
         // SAFETY: a line's word.
