@@ -9,7 +9,7 @@ JOBS := $(shell nproc)
 PREFIX ?= /usr/local
 timed := @scripts/timed.sh
 
-.PHONY: build demo test test-rust test-c test-package test-loom test-kill check header bench soak install tools clean help
+.PHONY: build demo test test-rust test-c test-package test-loom test-kill test-instructions instructions-baseline check header bench soak install tools clean help
 
 build: tools ## the library, and the tests and examples in C and C++
 	@cmake -S . -B $(CMAKE_BINARY_DIR) -DSHMDS_CARGO_DIR=$(CARGO_DIR) >/dev/null
@@ -19,7 +19,7 @@ demo: build ## three languages on one segment
 	cargo build --locked --release --examples
 	@scripts/demo.sh
 
-test: test-rust test-c test-package test-loom test-kill ## everything
+test: test-rust test-c test-package test-loom test-kill test-instructions ## everything
 	@echo "All tests passed."
 
 test-rust: build ## the Rust tests, with the C and C++ peers
@@ -39,6 +39,14 @@ test-loom: tools ## the model check
 
 test-kill: tools ## a death at every store
 	$(timed) $@ scripts/kill-points.sh
+
+test-instructions: build ## the hot paths take as many instructions as they did
+	@scripts/tools.sh valgrind || true # without it, it is said that nothing was compared
+	$(timed) $@ scripts/instructions.sh $(CMAKE_BINARY_DIR)
+
+instructions-baseline: build ## refresh benches/instructions.txt, after a change that is meant
+	@scripts/tools.sh valgrind
+	scripts/instructions.sh $(CMAKE_BINARY_DIR) refresh
 
 check: ## format, lints, documentation; all warnings are errors
 	cargo fmt --check
@@ -67,4 +75,4 @@ clean:
 	rm -rf $(CMAKE_BINARY_DIR)
 
 help:
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 32

@@ -1,7 +1,8 @@
 #!/bin/bash
-# Looks for the tools that building and testing need. What is missing is installed where that can be done with apt-get
-# as root, and named otherwise. Says nothing when all is there.
+# tools.sh [COMMAND...]: looks for the tools that building and testing need, and for these commands. What is missing is
+# installed where that can be done with apt-get as root, and named otherwise. Says nothing when all is there.
 set -euo pipefail
+others=("$@")
 
 cmake_is_recent() {
   local have
@@ -15,6 +16,7 @@ missing() { # one Debian package per line
   command -v nm >/dev/null && command -v readelf >/dev/null || echo binutils
   command -v pkg-config >/dev/null || echo pkg-config
   cmake_is_recent || echo cmake
+  for other in "${others[@]}"; do command -v "$other" >/dev/null || echo "$other"; done
 }
 
 mapfile -t packages < <(missing)
