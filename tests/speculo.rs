@@ -142,18 +142,8 @@ fn a_full_area_moves_its_valid_chunks_and_readers_follow() {
     assert_eq!(name.objects().len(), 2, "the manifest and one area");
     assert_eq!(stats.pinned, 0);
     area.unlink().unwrap();
-    rest_is_closed(&mut reader);
+    rest_until_closed(&mut reader);
     assert!(name.objects().is_empty());
-}
-
-fn rest_is_closed(reader: &mut Reader) {
-    loop {
-        match reader.next() {
-            Ok(Some(_)) => {}
-            Ok(None) => panic!("the area was removed"),
-            Err(error) => return assert_eq!(error.status(), Status::Closed),
-        }
-    }
 }
 
 #[test]
@@ -530,4 +520,42 @@ fn names_and_sizes_that_cannot_be_are_refused() {
     }
     let elsewhere = AreaOptions::new().directory("/nonexistent");
     assert_eq!(Area::create(&name.0, &elsewhere).unwrap_err().status(), Status::NotFound);
+}
+
+/// Has a chunk updated and then moved to another area.
+fn written_and_moved(area: &mut Area, contents: &[u8]) -> u64 {
+    let id = area.write(b"", 0).unwrap().unwrap();
+    let mut draft = area.update(id, contents.len() as u64).unwrap().unwrap();
+    draft.write(0, contents).unwrap();
+    draft.commit().unwrap();
+    assert!(area.collect().unwrap());
+    id
+}
+
+#[test]
+fn a_late_reader_gets_nothing_of_an_area_that_was_made_anew_under_its_name() {
+    let name = Name::new();
+    let mut first = area(&name);
+    let mut late = name.reader();
+    let id = written_and_moved(&mut first, b"first");
+    first.unlink().unwrap();
+    // Of the generation that the first one ended with, and with chunks of the same ids.
+    let mut second = area(&name);
+    assert_eq!(written_and_moved(&mut second, b"second"), id);
+    assert_eq!(late.get(id).unwrap().unwrap().to_vec(), b"first", "it keeps what it has");
+    assert_eq!(rest_until_closed(&mut late), [b"first"]);
+    assert_eq!(rest(&mut name.reader()), [(id, b"second".to_vec())]);
+}
+
+fn rest_until_closed(reader: &mut Reader) -> Vec<Vec<u8>> {
+    let mut seen = Vec::new();
+    loop {
+        match reader.next() {
+            Ok(chunk) => seen.push(chunk.expect("the area was removed").to_vec()),
+            Err(error) => {
+                assert_eq!(error.status(), Status::Closed);
+                return seen;
+            }
+        }
+    }
 }

@@ -17,7 +17,7 @@
 //!   compaction                                    following
 //!     the new area gets its name                    current                  acquire, `switched`
 //!     current = generation   release, `switched`    open that area
-//!     old area = OBSOLETE, and loses its name       no such name: current is another, or removed is set
+//!     old area = OBSOLETE, and loses its name       it counts if current is the same, and removed is not set
 //!   removal
 //!     removed = 1            release
 //!     areas lose their names
@@ -243,35 +243,32 @@ impl Manifest {
         self.removed.load(Ordering::Acquire) != 0
     }
 
-    /// Has a reader that is at generation `at` move over to the current one, if this is another: by `open`, which says whether there is an area
-    /// of this name.
+    /// What a reader that is at generation `at` is to move over to, if that is another area: what `open` made of the current one, or `None` when
+    /// there is no area of this name.
+    ///
+    /// A name stands for its area until that has been replaced or removed, and then perhaps for somebody else's. So whatever was opened, or was not,
+    /// counts only if neither had been said by then.
     #[inline]
-    pub(crate) fn follow(
+    pub(crate) fn follow<T>(
         &self,
-        mut at: u64,
+        at: u64,
         what: impl Fn() -> String,
-        mut open: impl FnMut(u64) -> Result<bool>,
-    ) -> Result<()> {
+        mut open: impl FnMut(u64) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
         for _ in 0..TRIES {
             let current = self.current.load(Ordering::Acquire); // `switched`
             if current == at {
-                return Ok(());
+                return Ok(None);
             }
-            if open(current)? {
-                at = current;
-                continue;
-            }
-            // It has been replaced since, or everything removed: both are said before the area goes.
+            let opened = open(current);
             let same = self.current.load(Ordering::Acquire) == current;
             if self.is_removed() {
-                return Ok(());
+                return Ok(None);
             }
             if same {
-                let what = what();
-                return Err(fail!(
-                    Corrupt,
-                    "there is no generation {current} of {what}, although the manifest says so"
-                ));
+                let missing =
+                    || fail!(Corrupt, "there is no generation {current} of {}, although the manifest says so", what());
+                return opened?.ok_or_else(missing).map(Some);
             }
         }
         Err(fail!(Busy, "{} was replaced {TRIES} times while this reader tried to open it", what()))
@@ -467,14 +464,15 @@ mod loom_tests {
         /// The id and the version of the next chunk, whose contents were looked at.
         fn next(&mut self) -> Result<Option<(u64, u64)>> {
             let (model, at) = (&self.model, self.open.map_or(0, |open| open.generation));
-            model.follow(at, String::new, |generation| {
+            let opened = model.follow(at, String::new, |generation| {
                 if !model.is_named(generation) {
-                    return Ok(false);
+                    return Ok(None);
                 }
-                self.open = Some(Chunks::open(model.area(generation).region, generation, "an area")?);
-                self.cursor.offset = FIRST;
-                Ok(true)
+                Chunks::open(model.area(generation).region, generation, "an area").map(Some)
             })?;
+            if opened.is_some() {
+                (self.open, self.cursor.offset) = (opened, FIRST);
+            }
             let Some(area) = self.open else { return Ok(None) };
             let Some(chunk) = self.cursor.next(&area, |_| true)? else { return Ok(None) };
             let mut word = 0_u64;
