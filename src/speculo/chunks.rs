@@ -30,7 +30,8 @@
 //! Waking is a system call, which takes longer than all the rest of a commit, and readers cannot say whether they sleep. So of commits in
 //! quick succession the first one wakes. Nobody sleeps through the others: if a reader was asleep when the bell moved, the
 //! writer looks at the time after that. Either QUIET has passed since `rung`, and it wakes; or it has not, and the reader, whose key says that it has
-//! seen that `rung`, sleeps no longer than until it has. Clocks are read after the bell moved, and before sleeping.
+//! seen that `rung`, sleeps no longer than until it has. Clocks are read after the bell moved, and before sleeping; of `rung`, it is
+//! the one that time namespaces do not shift, or a reader in another one would take it for long ago, or yet to come.
 
 use super::layout::{
     ALLOCATED, AREA_OBSOLETE, AreaHeader, ChunkHeader, DISCARDED, FIRST, GRAIN, Manifest, UNALLOCATED, WRITTEN,
@@ -210,14 +211,14 @@ impl Manifest {
     pub(crate) fn ring(&self) {
         // Sequentially consistent, so that it is there for others before we look at the time.
         self.bell.fetch_add(1, if cfg!(seeded_bug) { PUBLISH } else { Ordering::SeqCst }); // `rung`
-        if process::now().wrapping_sub(self.rung.load(Ordering::Relaxed)) >= QUIET {
+        if process::since_boot().wrapping_sub(self.rung.load(Ordering::Relaxed)) >= QUIET {
             self.wake();
         }
     }
 
     /// Has readers look again now.
     pub(crate) fn wake(&self) {
-        self.rung.store(process::now(), Ordering::Relaxed);
+        self.rung.store(process::since_boot(), Ordering::Relaxed);
         self.bell.fetch_add(1, PUBLISH); // `rung`
         futex::wake_all(&self.bell);
     }
@@ -288,18 +289,20 @@ pub(crate) fn wait<R, T>(
         if let Some(found) = look(reader)? {
             return Ok(Some(found));
         }
-        let (now, rung) = (process::now(), manifest(reader).rung.load(Ordering::Relaxed));
+        let now = process::now();
         if now >= deadline {
             return Ok(None);
         }
-        futex::wait(&manifest(reader).bell, key, deadline.min(sleep_until(now, rung)));
+        let longest = longest_sleep(process::since_boot(), manifest(reader).rung.load(Ordering::Relaxed));
+        futex::wait(&manifest(reader).bell, key, deadline.min(now.saturating_add(longest)));
     }
 }
 
 /// How long a reader may sleep that found nothing at `now`, when sleepers were last woken at `rung`: so soon after that, a commit does not
 /// wake it. A time that is yet to come is nobody's.
-fn sleep_until(now: u64, rung: u64) -> u64 {
-    if now.wrapping_sub(rung) < QUIET { rung.saturating_add(QUIET) } else { now.saturating_add(LONGEST_SLEEP) }
+fn longest_sleep(now: u64, rung: u64) -> u64 {
+    let since = now.wrapping_sub(rung);
+    if since < QUIET { QUIET - since } else { LONGEST_SLEEP }
 }
 
 /// How far a reader has come.
@@ -585,11 +588,11 @@ mod tests {
     #[test]
     fn nobody_sleeps_longer_than_until_commits_wake_again() {
         const RUNG: u64 = 1 << 40;
-        for now in [RUNG, RUNG + 1, RUNG + QUIET - 1] {
-            assert_eq!(sleep_until(now, RUNG), RUNG + QUIET);
+        for since in [0, 1, QUIET - 1] {
+            assert_eq!(longest_sleep(RUNG + since, RUNG), QUIET - since);
         }
         for rung in [0, RUNG - QUIET, RUNG + 1, u64::MAX] {
-            assert_eq!(sleep_until(RUNG, rung), RUNG + LONGEST_SLEEP, "{rung}");
+            assert_eq!(longest_sleep(RUNG, rung), LONGEST_SLEEP, "{rung}");
         }
     }
 }
