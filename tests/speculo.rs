@@ -176,11 +176,26 @@ fn old_areas_that_readers_keep_are_counted_and_can_be_limited() {
     assert_eq!(area.stats().pinned, 4096);
     assert!(collect(&mut area), "nobody has the second");
     assert_eq!(area.stats().pinned, 4096);
-    let mut latest = name.reader();
-    assert!(!collect(&mut area) || !collect(&mut area), "a third would be too many");
-    drop(readers);
-    assert!(latest.next().unwrap().is_some());
+    let _second = name.reader();
     assert!(collect(&mut area));
+    assert_eq!(area.stats().pinned, 8192);
+    let _third = name.reader();
+    assert!(!collect(&mut area), "a third would be too many");
+    drop(readers);
+    assert!(collect(&mut area));
+}
+
+#[test]
+fn an_area_that_nobody_reads_is_compacted_whatever_readers_may_keep() {
+    let name = Name::new();
+    let mut area = Area::create(&name.0, &AreaOptions::new().max_size(8192).max_pinned(0)).unwrap();
+    let id = area.write(&[1; 1000], 0).unwrap().unwrap();
+    let mut update = || Ok::<_, shmds::Error>(area.update(id, 1000)?.map(|draft| draft.commit().unwrap()));
+    assert!((0..50).all(|_| update().unwrap().is_some()));
+    let reader = name.reader();
+    assert!((0..50).any(|_| update().unwrap().is_none()), "it would keep the area");
+    drop(reader);
+    assert!(update().unwrap().is_some());
 }
 
 #[test]

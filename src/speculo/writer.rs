@@ -432,8 +432,7 @@ impl Writer {
         if needed > self.settings.largest {
             return Ok(false);
         }
-        let pinned = self.pinned();
-        if pinned.saturating_add(self.area.bytes()) > self.settings.most_pinned {
+        if self.pinned().saturating_add(self.area.bytes()) > self.settings.most_pinned && self.is_read() {
             return Ok(false);
         }
         self.move_to_new_area(needed)?;
@@ -467,6 +466,12 @@ impl Writer {
     fn pinned(&mut self) -> u64 {
         self.retired.retain(|area| lock::is_locked_by_others(area.file.as_fd(), READER).unwrap_or(false));
         self.retired.iter().map(|area| area.bytes).sum()
+    }
+
+    /// Whether readers would keep this area in memory.
+    fn is_read(&self) -> bool {
+        let file = object::open(&self.place.area(self.area.generation), false);
+        file.and_then(|file| lock::is_locked_by_others(file.as_fd(), READER)).unwrap_or(true)
     }
 
     pub(crate) fn stats(&mut self) -> AreaStats {
