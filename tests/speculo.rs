@@ -574,3 +574,23 @@ fn rest_until_closed(reader: &mut Reader) -> Vec<Vec<u8>> {
         }
     }
 }
+
+#[test]
+fn a_writer_whose_files_were_removed_by_hand_leaves_those_alone_that_came_after() {
+    let name = Name::new();
+    let orphan = || {
+        let mut area = area(&name);
+        area.write(b"orphan", 0).unwrap();
+        name.objects().iter().for_each(|path| std::fs::remove_file(path).unwrap());
+        area
+    };
+    let [mut moves, unlinks] = [orphan(), orphan()];
+    let mut next = area(&name);
+    written_and_moved(&mut next, b"next");
+    moves.obsolete(1).unwrap();
+    let refused = moves.collect().unwrap_err();
+    assert_eq!(refused.status(), Status::Corrupt, "{refused}");
+    unlinks.unlink().unwrap();
+    assert_eq!(rest(&mut name.reader()), [(1, b"next".to_vec())]);
+    assert_eq!(name.objects().len(), 2);
+}
