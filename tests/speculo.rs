@@ -162,6 +162,16 @@ fn without_room_nothing_is_lost() {
 }
 
 #[test]
+fn what_is_said_to_be_taken_is_taken() {
+    let name = Name::new();
+    let mut area = Area::create(&name.0, &AreaOptions::new().max_size(8200 + 63)).unwrap();
+    let refused = area.allocate(1 << 20, 0).unwrap_err().to_string();
+    let most: u64 = refused.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(area.allocate(most, 0).unwrap().is_some(), "{refused}");
+    assert_eq!(area.allocate(most + 1, 0).unwrap_err().status(), Status::Invalid);
+}
+
+#[test]
 fn old_areas_that_readers_keep_are_counted_and_can_be_limited() {
     let name = Name::new();
     let options = AreaOptions::new().min_size(4096).max_size(8192).max_pinned(8192);

@@ -24,7 +24,9 @@ use std::path::Path;
 
 use super::chunks::Chunk;
 use super::ids::IdMap;
-use super::layout::{ALLOCATED, AREA_OBSOLETE, DISCARDED, FIRST, MANIFEST_BYTES, OBSOLETE, WRITTEN, chunk_bytes};
+use super::layout::{
+    ALLOCATED, AREA_OBSOLETE, DISCARDED, FIRST, GRAIN, MANIFEST_BYTES, OBSOLETE, WRITTEN, chunk_bytes,
+};
 use super::mapped::{MappedArea, MappedManifest, boot};
 use super::place::Place;
 use super::{Clock, Settings};
@@ -327,7 +329,7 @@ impl Writer {
         let too_large = || fail!(Invalid, "{} cannot have a chunk of {size} bytes", self.place.what());
         let bytes = chunk_bytes(size).ok_or_else(too_large)?;
         if bytes > self.settings.largest.saturating_sub(FIRST) {
-            let most = self.settings.largest - FIRST - 64;
+            let most = (self.settings.largest - FIRST) / GRAIN * GRAIN - GRAIN;
             return Err(fail!(
                 Invalid,
                 "a chunk of {size} bytes never fits into {}, which takes {most}",
