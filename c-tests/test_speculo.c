@@ -305,11 +305,13 @@ static void what_readers_keep_is_counted_and_limited(void) {
   OK(speculo_area_collect(area));
   CHECK_U64(area_stats(area).pinned, 4096);
   OK(speculo_area_obsolete(area, put_text(area, "y")));
+  speculo_reader *other = reader_of(name);
   CHECK_STATUS(speculo_area_collect(area), SHM_EMPTY); /* a second would be too much */
   speculo_view view;
   CHECK_STATUS(speculo_reader_next(reader, &view), SHM_EMPTY); /* it moves over */
   CHECK_U64(area_stats(area).pinned, 0);
   OK(speculo_area_collect(area));
+  OK(speculo_reader_close(other));
   OK(speculo_reader_close(reader));
   CHECK_U64(area_stats(area).pinned, 0);
   OK(speculo_area_close(area));

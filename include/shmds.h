@@ -508,7 +508,7 @@ typedef struct shm_span shm_span;
  * An area of chunks: first what it is to be, then, created or opened, its writer. There is one living writer per area.
  *
  * For one thread at a time; a call during another call, or from the handle's own clock, is SHM_ERR_BUSY. After `fork` the writer is the
- * parent's: the child's calls are SHM_ERR_BUSY, and it may close its copy.
+ * parent's: the child's calls that would change anything are SHM_ERR_BUSY, and it may close its copy.
  */
 typedef struct speculo_area speculo_area;
 
@@ -3572,7 +3572,7 @@ shm_status speculo_chunk_set_expiration(struct speculo_chunk *chunk, uint64_t ex
  * and none can be made. Nobody sees it before it is committed. An area has one allocated chunk at a time.
  *
  * Errors: SHM_ERR_BUSY when one is allocated already, or in a forked child; SHM_ERR_INVALID when it never fits; SHM_ERR_NO_SPACE and other
- * failures of making a new area.
+ * failures of making a new area, SHM_ERR_CORRUPT when its files were removed by hand among them.
  *
  * # Safety
  * `chunk` is NULL or as `speculo_chunk_init` and calls with it left it, and its area is not closed; `data` is NULL or writable.

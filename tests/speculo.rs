@@ -142,18 +142,8 @@ fn a_full_area_moves_its_valid_chunks_and_readers_follow() {
     assert_eq!(name.objects().len(), 2, "the manifest and one area");
     assert_eq!(stats.pinned, 0);
     area.unlink().unwrap();
-    rest_is_closed(&mut reader);
+    rest_until_closed(&mut reader);
     assert!(name.objects().is_empty());
-}
-
-fn rest_is_closed(reader: &mut Reader) {
-    loop {
-        match reader.next() {
-            Ok(Some(_)) => {}
-            Ok(None) => panic!("the area was removed"),
-            Err(error) => return assert_eq!(error.status(), Status::Closed),
-        }
-    }
 }
 
 #[test]
@@ -172,6 +162,16 @@ fn without_room_nothing_is_lost() {
 }
 
 #[test]
+fn what_is_said_to_be_taken_is_taken() {
+    let name = Name::new();
+    let mut area = Area::create(&name.0, &AreaOptions::new().max_size(8200 + 63)).unwrap();
+    let refused = area.allocate(1 << 20, 0).unwrap_err().to_string();
+    let most: u64 = refused.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(area.allocate(most, 0).unwrap().is_some(), "{refused}");
+    assert_eq!(area.allocate(most + 1, 0).unwrap_err().status(), Status::Invalid);
+}
+
+#[test]
 fn old_areas_that_readers_keep_are_counted_and_can_be_limited() {
     let name = Name::new();
     let options = AreaOptions::new().min_size(4096).max_size(8192).max_pinned(8192);
@@ -186,11 +186,26 @@ fn old_areas_that_readers_keep_are_counted_and_can_be_limited() {
     assert_eq!(area.stats().pinned, 4096);
     assert!(collect(&mut area), "nobody has the second");
     assert_eq!(area.stats().pinned, 4096);
-    let mut latest = name.reader();
-    assert!(!collect(&mut area) || !collect(&mut area), "a third would be too many");
-    drop(readers);
-    assert!(latest.next().unwrap().is_some());
+    let _second = name.reader();
     assert!(collect(&mut area));
+    assert_eq!(area.stats().pinned, 8192);
+    let _third = name.reader();
+    assert!(!collect(&mut area), "a third would be too many");
+    drop(readers);
+    assert!(collect(&mut area));
+}
+
+#[test]
+fn an_area_that_nobody_reads_is_compacted_whatever_readers_may_keep() {
+    let name = Name::new();
+    let mut area = Area::create(&name.0, &AreaOptions::new().max_size(8192).max_pinned(0)).unwrap();
+    let id = area.write(&[1; 1000], 0).unwrap().unwrap();
+    let mut update = || Ok::<_, shmds::Error>(area.update(id, 1000)?.map(|draft| draft.commit().unwrap()));
+    assert!((0..50).all(|_| update().unwrap().is_some()));
+    let reader = name.reader();
+    assert!((0..50).any(|_| update().unwrap().is_none()), "it would keep the area");
+    drop(reader);
+    assert!(update().unwrap().is_some());
 }
 
 #[test]
@@ -530,4 +545,62 @@ fn names_and_sizes_that_cannot_be_are_refused() {
     }
     let elsewhere = AreaOptions::new().directory("/nonexistent");
     assert_eq!(Area::create(&name.0, &elsewhere).unwrap_err().status(), Status::NotFound);
+}
+
+/// Has a chunk updated and then moved to another area.
+fn written_and_moved(area: &mut Area, contents: &[u8]) -> u64 {
+    let id = area.write(b"", 0).unwrap().unwrap();
+    let mut draft = area.update(id, contents.len() as u64).unwrap().unwrap();
+    draft.write(0, contents).unwrap();
+    draft.commit().unwrap();
+    assert!(area.collect().unwrap());
+    id
+}
+
+#[test]
+fn a_late_reader_gets_nothing_of_an_area_that_was_made_anew_under_its_name() {
+    let name = Name::new();
+    let mut first = area(&name);
+    let mut late = name.reader();
+    let id = written_and_moved(&mut first, b"first");
+    first.unlink().unwrap();
+    // Of the generation that the first one ended with, and with chunks of the same ids.
+    let mut second = area(&name);
+    assert_eq!(written_and_moved(&mut second, b"second"), id);
+    assert_eq!(late.get(id).unwrap().unwrap().to_vec(), b"first", "it keeps what it has");
+    assert_eq!(rest_until_closed(&mut late), [b"first"]);
+    assert_eq!(rest(&mut name.reader()), [(id, b"second".to_vec())]);
+}
+
+fn rest_until_closed(reader: &mut Reader) -> Vec<Vec<u8>> {
+    let mut seen = Vec::new();
+    loop {
+        match reader.next() {
+            Ok(chunk) => seen.push(chunk.expect("the area was removed").to_vec()),
+            Err(error) => {
+                assert_eq!(error.status(), Status::Closed);
+                return seen;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_writer_whose_files_were_removed_by_hand_leaves_those_alone_that_came_after() {
+    let name = Name::new();
+    let orphan = || {
+        let mut area = area(&name);
+        area.write(b"orphan", 0).unwrap();
+        name.objects().iter().for_each(|path| std::fs::remove_file(path).unwrap());
+        area
+    };
+    let [mut moves, unlinks] = [orphan(), orphan()];
+    let mut next = area(&name);
+    written_and_moved(&mut next, b"next");
+    moves.obsolete(1).unwrap();
+    let refused = moves.collect().unwrap_err();
+    assert_eq!(refused.status(), Status::Corrupt, "{refused}");
+    unlinks.unlink().unwrap();
+    assert_eq!(rest(&mut name.reader()), [(1, b"next".to_vec())]);
+    assert_eq!(name.objects().len(), 2);
 }

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -92,6 +93,11 @@ fn expire_on_time(writer: &[&str], reader: &[&str]) -> [(i64, i64); 2] {
     let start = |program: &[&str], words: &str| Peer::role_through(program[0], &program[1..], "clock_role", words);
     let mut writer = start(writer, &format!("write {}", &*name));
     let when: u64 = writer.line("written ").parse().unwrap();
+    // Readers sleep by the time when they were woken last; they would sleep too long by a clock that is not theirs.
+    let mut rung = [0; 8];
+    std::fs::File::open(name.manifest()).unwrap().read_exact_at(&mut rung, 160).unwrap();
+    let rung = u64::from_le_bytes(rung);
+    assert!(rung.abs_diff(when) < 20 * SECOND, "woken at {rung}, and {when} is a moment later");
     let reader = start(reader, &format!("read {} {when}", &*name));
     let mut ours = Reader::open(&name, &ReaderOptions::new()).unwrap();
     is_over_at(when, || ours.get(1).unwrap().is_some());
@@ -117,8 +123,9 @@ fn a_wall_clock_that_jumps_expires_nothing() {
     }
 }
 
-fn shifted(seconds: &str) -> [&str; 7] {
-    ["unshare", "--time", "--boottime", seconds, "--fork", "--kill-child", "--"]
+/// Both clocks, as they are when somebody moves to another machine.
+fn shifted(seconds: &str) -> [&str; 9] {
+    ["unshare", "--time", "--boottime", seconds, "--monotonic", seconds, "--fork", "--kill-child", "--"]
 }
 
 #[test]

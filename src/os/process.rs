@@ -15,6 +15,11 @@ pub(crate) fn now() -> u64 {
     0
 }
 
+#[cfg(loom)]
+pub(crate) fn since_boot() -> u64 {
+    0
+}
+
 /// The instant `timeout` from now; saturates to `u64::MAX`, which means never.
 pub(crate) fn deadline(timeout: std::time::Duration) -> u64 {
     match u64::try_from(timeout.as_nanos()) {

@@ -17,7 +17,7 @@
 //!   compaction                                    following
 //!     the new area gets its name                    current                  acquire, `switched`
 //!     current = generation   release, `switched`    open that area
-//!     old area = OBSOLETE, and loses its name       no such name: current is another, or removed is set
+//!     old area = OBSOLETE, and loses its name       it counts if current is the same, and removed is not set
 //!   removal
 //!     removed = 1            release
 //!     areas lose their names
@@ -30,7 +30,8 @@
 //! Waking is a system call, which takes longer than all the rest of a commit, and readers cannot say whether they sleep. So of commits in
 //! quick succession the first one wakes. Nobody sleeps through the others: if a reader was asleep when the bell moved, the
 //! writer looks at the time after that. Either QUIET has passed since `rung`, and it wakes; or it has not, and the reader, whose key says that it has
-//! seen that `rung`, sleeps no longer than until it has. Clocks are read after the bell moved, and before sleeping.
+//! seen that `rung`, sleeps no longer than until it has. Clocks are read after the bell moved, and before sleeping; of `rung`, it is
+//! the one that time namespaces do not shift, or a reader in another one would take it for long ago, or yet to come.
 
 use super::layout::{
     ALLOCATED, AREA_OBSOLETE, AreaHeader, ChunkHeader, DISCARDED, FIRST, GRAIN, Manifest, UNALLOCATED, WRITTEN,
@@ -210,14 +211,14 @@ impl Manifest {
     pub(crate) fn ring(&self) {
         // Sequentially consistent, so that it is there for others before we look at the time.
         self.bell.fetch_add(1, if cfg!(seeded_bug) { PUBLISH } else { Ordering::SeqCst }); // `rung`
-        if process::now().wrapping_sub(self.rung.load(Ordering::Relaxed)) >= QUIET {
+        if process::since_boot().wrapping_sub(self.rung.load(Ordering::Relaxed)) >= QUIET {
             self.wake();
         }
     }
 
     /// Has readers look again now.
     pub(crate) fn wake(&self) {
-        self.rung.store(process::now(), Ordering::Relaxed);
+        self.rung.store(process::since_boot(), Ordering::Relaxed);
         self.bell.fetch_add(1, PUBLISH); // `rung`
         futex::wake_all(&self.bell);
     }
@@ -243,35 +244,32 @@ impl Manifest {
         self.removed.load(Ordering::Acquire) != 0
     }
 
-    /// Has a reader that is at generation `at` move over to the current one, if this is another: by `open`, which says whether there is an area
-    /// of this name.
+    /// What a reader that is at generation `at` is to move over to, if that is another area: what `open` made of the current one, or `None` when
+    /// there is no area of this name.
+    ///
+    /// A name stands for its area until that has been replaced or removed, and then perhaps for somebody else's. So whatever was opened, or was not,
+    /// counts only if neither had been said by then.
     #[inline]
-    pub(crate) fn follow(
+    pub(crate) fn follow<T>(
         &self,
-        mut at: u64,
+        at: u64,
         what: impl Fn() -> String,
-        mut open: impl FnMut(u64) -> Result<bool>,
-    ) -> Result<()> {
+        mut open: impl FnMut(u64) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
         for _ in 0..TRIES {
             let current = self.current.load(Ordering::Acquire); // `switched`
             if current == at {
-                return Ok(());
+                return Ok(None);
             }
-            if open(current)? {
-                at = current;
-                continue;
-            }
-            // It has been replaced since, or everything removed: both are said before the area goes.
+            let opened = open(current);
             let same = self.current.load(Ordering::Acquire) == current;
             if self.is_removed() {
-                return Ok(());
+                return Ok(None);
             }
             if same {
-                let what = what();
-                return Err(fail!(
-                    Corrupt,
-                    "there is no generation {current} of {what}, although the manifest says so"
-                ));
+                let missing =
+                    || fail!(Corrupt, "there is no generation {current} of {}, although the manifest says so", what());
+                return opened?.ok_or_else(missing).map(Some);
             }
         }
         Err(fail!(Busy, "{} was replaced {TRIES} times while this reader tried to open it", what()))
@@ -291,18 +289,20 @@ pub(crate) fn wait<R, T>(
         if let Some(found) = look(reader)? {
             return Ok(Some(found));
         }
-        let (now, rung) = (process::now(), manifest(reader).rung.load(Ordering::Relaxed));
+        let now = process::now();
         if now >= deadline {
             return Ok(None);
         }
-        futex::wait(&manifest(reader).bell, key, deadline.min(sleep_until(now, rung)));
+        let longest = longest_sleep(process::since_boot(), manifest(reader).rung.load(Ordering::Relaxed));
+        futex::wait(&manifest(reader).bell, key, deadline.min(now.saturating_add(longest)));
     }
 }
 
 /// How long a reader may sleep that found nothing at `now`, when sleepers were last woken at `rung`: so soon after that, a commit does not
 /// wake it. A time that is yet to come is nobody's.
-fn sleep_until(now: u64, rung: u64) -> u64 {
-    if now.wrapping_sub(rung) < QUIET { rung.saturating_add(QUIET) } else { now.saturating_add(LONGEST_SLEEP) }
+fn longest_sleep(now: u64, rung: u64) -> u64 {
+    let since = now.wrapping_sub(rung);
+    if since < QUIET { QUIET - since } else { LONGEST_SLEEP }
 }
 
 /// How far a reader has come.
@@ -467,14 +467,15 @@ mod loom_tests {
         /// The id and the version of the next chunk, whose contents were looked at.
         fn next(&mut self) -> Result<Option<(u64, u64)>> {
             let (model, at) = (&self.model, self.open.map_or(0, |open| open.generation));
-            model.follow(at, String::new, |generation| {
+            let opened = model.follow(at, String::new, |generation| {
                 if !model.is_named(generation) {
-                    return Ok(false);
+                    return Ok(None);
                 }
-                self.open = Some(Chunks::open(model.area(generation).region, generation, "an area")?);
-                self.cursor.offset = FIRST;
-                Ok(true)
+                Chunks::open(model.area(generation).region, generation, "an area").map(Some)
             })?;
+            if opened.is_some() {
+                (self.open, self.cursor.offset) = (opened, FIRST);
+            }
             let Some(area) = self.open else { return Ok(None) };
             let Some(chunk) = self.cursor.next(&area, |_| true)? else { return Ok(None) };
             let mut word = 0_u64;
@@ -587,11 +588,11 @@ mod tests {
     #[test]
     fn nobody_sleeps_longer_than_until_commits_wake_again() {
         const RUNG: u64 = 1 << 40;
-        for now in [RUNG, RUNG + 1, RUNG + QUIET - 1] {
-            assert_eq!(sleep_until(now, RUNG), RUNG + QUIET);
+        for since in [0, 1, QUIET - 1] {
+            assert_eq!(longest_sleep(RUNG + since, RUNG), QUIET - since);
         }
         for rung in [0, RUNG - QUIET, RUNG + 1, u64::MAX] {
-            assert_eq!(sleep_until(RUNG, rung), RUNG + LONGEST_SLEEP, "{rung}");
+            assert_eq!(longest_sleep(RUNG, rung), LONGEST_SLEEP, "{rung}");
         }
     }
 }

@@ -12,7 +12,7 @@
 //! | 144 | u64 | next id |
 //! | 152 | u32 | bell: the futex that readers sleep on; moves with every commit and every change of area |
 //! | 156 | u32 | nonzero when it is being removed |
-//! | 160 | u64 | rung: when the sleepers were woken last, in nanoseconds of CLOCK_MONOTONIC |
+//! | 160 | u64 | rung: when the sleepers were woken last, in nanoseconds since the machine started |
 //!
 //! | area | type | field |
 //! |---|---|---|

@@ -127,27 +127,28 @@ impl RawReader {
 
     /// Moves over to the current area, if this is another. What was shown of the former one is not there any more.
     fn follow(&mut self) -> Result<()> {
-        let at = self.generation();
-        self.manifest.follow(
-            at,
+        let opened = self.manifest.follow(
+            self.generation(),
             || self.place.what(),
             |current| {
                 let what = format!("generation {current} of {}", self.place.what());
                 let file = match object::open(&self.place.area(current), true) {
                     Ok(file) => file,
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
                     Err(error) => return Err(Error::system(format_args!("cannot open {what}"), error)),
                 };
                 // A courtesy to the writer's statistics.
                 let _ = lock::try_lock(file.as_fd(), READER, Mode::Shared);
                 let area = MappedArea::open(&file, current, true, &what)?;
-                let of_this_boot = self.clock.is_own() || of_this_boot(&area);
-                self.open = Some(Open { area, of_this_boot });
-                (self.cursor.offset, self.indexed) = (FIRST, FIRST);
-                self.index.clear();
-                Ok(true)
+                Ok(Some(Open { of_this_boot: self.clock.is_own() || of_this_boot(&area), area }))
             },
-        )
+        )?;
+        if opened.is_some() {
+            self.open = opened;
+            (self.cursor.offset, self.indexed) = (FIRST, FIRST);
+            self.index.clear();
+        }
+        Ok(())
     }
 
     fn is_valid(&self, open: &Open, chunk: &Chunk) -> bool {

@@ -20,10 +20,13 @@ use std::collections::BinaryHeap;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use super::chunks::Chunk;
 use super::ids::IdMap;
-use super::layout::{ALLOCATED, AREA_OBSOLETE, DISCARDED, FIRST, MANIFEST_BYTES, OBSOLETE, WRITTEN, chunk_bytes};
+use super::layout::{
+    ALLOCATED, AREA_OBSOLETE, DISCARDED, FIRST, GRAIN, MANIFEST_BYTES, OBSOLETE, WRITTEN, chunk_bytes,
+};
 use super::mapped::{MappedArea, MappedManifest, boot};
 use super::place::Place;
 use super::{Clock, Settings};
@@ -45,6 +48,13 @@ pub(super) const READER: Bytes = Bytes { start: 1, len: 1 };
 struct Lock {
     file: Unshared,
     pid: u32,
+}
+
+impl Lock {
+    /// Whether the file that bears it is the one at `path`.
+    fn is_at(&self, path: &Path) -> std::io::Result<bool> {
+        Ok(Identity::at(path)? == Some(Identity::of(&self.file.file().metadata()?)))
+    }
 }
 
 impl Drop for Lock {
@@ -89,8 +99,7 @@ pub(crate) struct Writer {
     settings: Settings,
     clock: Clock,
     manifest: MappedManifest,
-    /// Carries the writer's lock.
-    _lock: Lock,
+    lock: Lock,
     pid: u32,
     area: MappedArea,
     /// Where the next chunk will lie.
@@ -188,7 +197,7 @@ impl Writer {
             settings,
             clock,
             manifest,
-            _lock: lock,
+            lock,
             pid: process::pid(),
             area,
             tail: FIRST,
@@ -320,7 +329,7 @@ impl Writer {
         let too_large = || fail!(Invalid, "{} cannot have a chunk of {size} bytes", self.place.what());
         let bytes = chunk_bytes(size).ok_or_else(too_large)?;
         if bytes > self.settings.largest.saturating_sub(FIRST) {
-            let most = self.settings.largest - FIRST - 64;
+            let most = (self.settings.largest - FIRST) / GRAIN * GRAIN - GRAIN;
             return Err(fail!(
                 Invalid,
                 "a chunk of {size} bytes never fits into {}, which takes {most}",
@@ -432,8 +441,7 @@ impl Writer {
         if needed > self.settings.largest {
             return Ok(false);
         }
-        let pinned = self.pinned();
-        if pinned.saturating_add(self.area.bytes()) > self.settings.most_pinned {
+        if self.pinned().saturating_add(self.area.bytes()) > self.settings.most_pinned && self.is_read() {
             return Ok(false);
         }
         self.move_to_new_area(needed)?;
@@ -443,6 +451,9 @@ impl Writer {
 
     /// Puts an area with the valid chunks in the place of this one; `needed`: how many bytes it has to have.
     fn move_to_new_area(&mut self, needed: u64) -> Result<()> {
+        if !self.is_named()? {
+            return Err(fail!(Corrupt, "the files of {} were removed, and this was their writer", self.place.what()));
+        }
         // Twice what is needed, so that compacting costs each byte a constant share.
         let bytes = needed.saturating_mul(2).clamp(self.settings.smallest, self.settings.largest).max(needed);
         let generation = self.area.generation + 1;
@@ -469,6 +480,12 @@ impl Writer {
         self.retired.iter().map(|area| area.bytes).sum()
     }
 
+    /// Whether readers would keep this area in memory.
+    fn is_read(&self) -> bool {
+        let file = object::open(&self.place.area(self.area.generation), false);
+        file.and_then(|file| lock::is_locked_by_others(file.as_fd(), READER)).unwrap_or(true)
+    }
+
     pub(crate) fn stats(&mut self) -> AreaStats {
         self.expire();
         AreaStats {
@@ -493,7 +510,14 @@ impl Writer {
     /// Removes the area, for everybody. Readers keep what they have mapped, and are told.
     pub(crate) fn unlink(&self) -> Result<()> {
         self.ours()?;
-        remove(&self.place, &self.manifest)
+        if self.is_named()? { remove(&self.place, &self.manifest) } else { self.manifest.remove(|| Ok(())) }
+    }
+
+    /// Whether the names are still those of our files. Somebody may have removed these by hand, and another writer made new ones.
+    fn is_named(&self) -> Result<bool> {
+        self.lock
+            .is_at(&self.place.manifest())
+            .map_err(|error| Error::system(format_args!("cannot look at the manifest of {}", self.place.what()), error))
     }
 }
 
@@ -580,7 +604,7 @@ fn open_manifest(place: &Place, settings: &Settings) -> Result<Option<(MappedMan
             return Err(fail!(Busy, "{} has a writer already", place.what()));
         }
         let lock = Lock { file: lock, pid: process::pid() };
-        if Identity::at(&place.manifest()).map_err(failed)? != Some(Identity::of(&metadata)) {
+        if !lock.is_at(&place.manifest()).map_err(failed)? {
             continue; // removed, or removed and made again, before we had the lock
         }
         let file = object::reopen(lock.file.file(), Some(&place.manifest()), false).map_err(failed)?;
