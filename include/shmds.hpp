@@ -575,7 +575,7 @@ class inline_path {
   [[gnu::always_inline]] bool enqueue(shm_queue* queue, const T& value) const {
     auto& end = *producer_;
     if (end.element == end.stop || load(shared_.shut) != 0) return false;
-    std::memcpy(end.element, &value, sizeof(T));
+    copy_out(end.element, value);
     word(end.word).store(end.value, std::memory_order_release);
     end.element += packed ? step : stride;
     if constexpr (!packed) end.word += stride / sizeof(*end.word);
@@ -614,6 +614,20 @@ class inline_path {
   static std::uint32_t load(const std::uint32_t* at) {
     return std::atomic_ref(const_cast<std::uint32_t&>(*at)).load(std::memory_order_relaxed);
   }
+  /// In stores that do not straddle lines, as far as words allow it: those wait for both, one after the other.
+  static void copy_out(std::uint8_t* to, const T& value) {
+    constexpr std::size_t vector = 16, half = vector / 2;
+    const auto* from = reinterpret_cast<const std::uint8_t*>(&value);
+    if constexpr (sizeof(T) >= 2 * vector && sizeof(T) % vector == 0) {
+      if (reinterpret_cast<std::uintptr_t>(to) % vector == half) {
+        std::memcpy(to, from, half);
+        std::memcpy(to + half, from + half, sizeof(T) - vector);
+        std::memcpy(to + sizeof(T) - half, from + sizeof(T) - half, half);
+        return;
+      }
+    }
+    std::memcpy(to, from, sizeof(T));
+  }
   static void wake(shm_queue* queue, const std::uint32_t* sleepers) {
     std::atomic_signal_fence(std::memory_order_seq_cst);
     if (load(sleepers) != 0) [[unlikely]] shm_queue_wake(queue);
@@ -646,6 +660,8 @@ class inline_path {
         }
         end.element = end.news + offset;
       }
+      // The producer is lines ahead: what it has left behind can come already.
+      if (fresh == per_line) __builtin_prefetch(end.word + 2 * stride / sizeof(*end.word));
     }
     end.stop = end.element + fresh * step;
     end.value += fresh;

@@ -77,6 +77,22 @@ unsafe extern "C" fn dequeue<W: Width>(queue: &shm_queue, element: *mut u8) -> s
         if queue.raw.dequeue_at_once(W::of(queue.raw.elem_size()), element) {
             shm_status::SHM_OK
         } else {
+            look_and_dequeue::<W>(queue, element)
+        }
+    }
+}
+
+/// Apart, so that there is less to do before and after a call that need not look.
+///
+/// # Safety
+/// As [`dequeue`].
+#[inline(never)]
+unsafe extern "C" fn look_and_dequeue<W: Width>(queue: &shm_queue, element: *mut u8) -> shm_status {
+    // SAFETY: the caller's promises.
+    unsafe {
+        if queue.raw.look_at_once() && queue.raw.dequeue_at_once(W::of(queue.raw.elem_size()), element) {
+            shm_status::SHM_OK
+        } else {
             dequeue_otherwise(queue, element)
         }
     }

@@ -20,7 +20,7 @@ use crate::segment::Region;
 #[cfg(not(loom))]
 use crate::segment::{Element, SECTION_ALIGN};
 use crate::shared::{CacheAligned, End, EventCount, Shared};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, prefetch};
 
 /// Who may use a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,6 +219,18 @@ impl Placed {
         debug_assert!(index < self.geometry.lines);
         // SAFETY: inside the slots by `place`; aligned, because stride and slots are multiples of a word's alignment.
         unsafe { self.slots.add(index as usize * self.geometry.stride).cast().as_ref() }
+    }
+
+    /// Has the lines of a slot after its first fetched, up to four (of larger ones, the processor knows the rest by itself): together with the word that
+    /// is looked at next, and not after it has come.
+    #[inline(always)]
+    pub(crate) fn fetch(&self, word: *const AtomicU64) {
+        for nth in 1..=4 {
+            if self.geometry.stride <= nth * 64 {
+                break;
+            }
+            prefetch(word.cast::<u8>().wrapping_add(nth * 64));
+        }
     }
 
     /// The address behind the last slot (or line).

@@ -398,7 +398,13 @@ impl RawQueue {
     #[inline(always)]
     pub(crate) unsafe fn dequeue<W: Width>(&self, width: W, element: *mut u8) -> Result<Status> {
         // SAFETY: the caller's promises.
-        unsafe { if self.dequeue_at_once(width, element) { Ok(Status::Ok) } else { self.dequeue_otherwise(element) } }
+        unsafe {
+            if self.dequeue_at_once(width, element) || self.look_at_once() && self.dequeue_at_once(width, element) {
+                Ok(Status::Ok)
+            } else {
+                self.dequeue_otherwise(element)
+            }
+        }
     }
 
     /// As [`dequeue`](Self::dequeue) in the usual case, which cannot fail; false, with nothing done, in any other.
@@ -409,7 +415,7 @@ impl RawQueue {
     pub(crate) unsafe fn dequeue_at_once<W: Width>(&self, width: W, element: *mut u8) -> bool {
         let done = match &self.core {
             // SAFETY: the caller's promises.
-            Core::Spsc(queue) => unsafe { queue.dequeue_at_once(width, element) },
+            Core::Spsc(queue) => unsafe { queue.dequeue_in_run(width, element) },
             Core::Mpmc(queue) => {
                 let me = self.me();
                 // SAFETY: the caller's promises.
@@ -420,6 +426,17 @@ impl RawQueue {
             self.wake(&self.control().events.space);
         }
         done
+    }
+
+    /// Whether [`dequeue_at_once`](Self::dequeue_at_once) may succeed now that it has not: there are news, for a consumer who looks for them
+    /// only now and then.
+    ///
+    /// # Safety
+    /// As [`dequeue`](Self::dequeue).
+    #[inline(always)]
+    pub(crate) unsafe fn look_at_once(&self) -> bool {
+        // SAFETY: the caller's promise.
+        matches!(&self.core, Core::Spsc(queue) if unsafe { queue.look_at_once() })
     }
 
     /// # Safety

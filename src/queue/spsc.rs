@@ -60,8 +60,6 @@ fn after_line(word: u64) -> u64 {
 
 /// The longest packed line in bytes.
 const LINE_BYTES: usize = 64;
-/// The bytes of a slot that are fetched at once; of larger ones, the processor knows the rest by itself.
-const FETCHED: usize = 5 * LINE_BYTES;
 /// How often a producer that has just found the queue full looks whether it was told of room, before it looks at the consumer's own line again:
 /// taking that away with every try would slow down whom it waits for.
 const PATIENCE: u32 = if cfg!(loom) { 0 } else { 16 };
@@ -532,10 +530,7 @@ impl Spsc {
         if consumer.value & COUNT_MASK == self.per_line() {
             self.next_line(consumer);
         }
-        // A slot of several lines is fetched as a whole, not the rest after the word has come.
-        for line in (LINE_BYTES..self.placed.geometry.stride.min(FETCHED)).step_by(LINE_BYTES) {
-            prefetch(consumer.word.cast::<u8>().wrapping_add(line));
-        }
+        self.placed.fetch(consumer.word);
         let known = consumer.value & COUNT_MASK;
         // SAFETY: a line's word.
         let fresh = unsafe { &*consumer.word }.load(Ordering::Acquire).wrapping_sub(consumer.value);
@@ -550,7 +545,11 @@ impl Spsc {
             consumer.element = consumer.news.0.as_mut_ptr().wrapping_add(from.addr() - consumer.word.addr());
             // SAFETY: there are several to a line, so it is a packed one, and both ranges end inside their lines; the producer is
             // done with these elements and does not touch them before `head` or `exact` passes them.
-            unsafe { copy_words(from, consumer.element, bytes) };
+            unsafe { copy_news(from, consumer.element, bytes) };
+        }
+        // The producer is lines ahead: what it has left behind can come already. What it is writing must not be taken away from it.
+        if fresh > 1 && fresh == self.per_line() {
+            prefetch(consumer.word.cast::<u8>().wrapping_add(2 * self.placed.geometry.stride));
         }
         consumer.stop = consumer.element.wrapping_add(bytes);
         consumer.value += fresh;
@@ -583,28 +582,37 @@ impl Spsc {
     #[inline(always)]
     pub(crate) unsafe fn dequeue<W: Width>(&self, width: W, element: *mut u8) -> Attempt<()> {
         // SAFETY: the caller's promise.
-        let consumer = unsafe { self.consumer() };
-        if !self.has_element(consumer) {
-            return Attempt::Not;
-        }
-        // SAFETY: the element is there, and stays until it is passed.
-        unsafe { load_element(width, consumer.element, element) };
-        self.pass(consumer, 1);
-        Attempt::Done(())
+        let there = self.has_element(unsafe { self.consumer() });
+        // SAFETY: the caller's promise.
+        if there && unsafe { self.dequeue_in_run(width, element) } { Attempt::Done(()) } else { Attempt::Not }
     }
 
-    /// As [`dequeue`](Self::dequeue); false, with nothing done, when there is nothing, or when it must first be found out whether we are the
-    /// consumer.
+    /// As [`dequeue`](Self::dequeue); false, with nothing done, when the run is over, or we are not the consumer.
     ///
     /// # Safety
     /// As [`dequeue`](Self::dequeue), but that we are the consumer.
     #[inline(always)]
-    pub(crate) unsafe fn dequeue_at_once<W: Width>(&self, width: W, element: *mut u8) -> bool {
-        // SAFETY: the caller's promise; and whoever is told by zeros that it is not the consumer need not be asked.
-        unsafe {
-            let known = self.ends.is_wiped() && !self.consumer().word.is_null();
-            known && self.dequeue(width, element) == Attempt::Done(())
+    pub(crate) unsafe fn dequeue_in_run<W: Width>(&self, width: W, element: *mut u8) -> bool {
+        // SAFETY: the caller's promise.
+        let consumer = unsafe { self.consumer() };
+        let goes_on = consumer.element != consumer.stop;
+        if goes_on {
+            // SAFETY: the element is there, and stays until it is passed.
+            unsafe { load_element(width, consumer.element, element) };
+            self.pass(consumer, 1);
         }
+        goes_on
+    }
+
+    /// Begins the consumer's next run; false when there is nothing, or when it must first be found out whether we are the consumer.
+    ///
+    /// # Safety
+    /// As [`consumer`](Self::consumer).
+    #[inline(always)]
+    pub(crate) unsafe fn look_at_once(&self) -> bool {
+        // SAFETY: the caller's promise; and whoever is told by zeros that it is not the consumer need not be asked.
+        let consumer = unsafe { self.consumer() };
+        self.ends.is_wiped() && !consumer.word.is_null() && self.look(consumer)
     }
 
     /// Dequeues up to `count` elements; returns how many.
@@ -685,22 +693,22 @@ impl Spsc {
     }
 }
 
-/// Copies a few elements, which are not worth the call of a function.
+/// Copies the news of a line: a few words, which are not worth a loop.
 ///
 /// # Safety
-/// Both ranges are valid for that many bytes, which are less than 64, and do not overlap.
+/// Both ranges are valid for that many bytes, and do not overlap.
 #[inline(always)]
-unsafe fn copy_words(from: *const u8, to: *mut u8, bytes: usize) {
-    let words = bytes / 8;
-    // SAFETY: the caller's promise.
-    unsafe {
-        for word in 0..words {
-            to.add(word * 8).cast::<[u8; 8]>().write(from.add(word * 8).cast::<[u8; 8]>().read());
-        }
-        for byte in words * 8..bytes {
-            to.add(byte).write(from.add(byte).read());
-        }
+unsafe fn copy_news(from: *const u8, to: *mut u8, bytes: usize) {
+    macro_rules! words {
+        ($($bytes:literal)*) => {
+            match bytes {
+                $($bytes => from.copy_to_nonoverlapping(to, $bytes),)*
+                _ => from.copy_to_nonoverlapping(to, bytes),
+            }
+        };
     }
+    // SAFETY: the caller's promise.
+    unsafe { words!(16 24 32 40 48 56) }
 }
 
 /// Whether `dead` was shown an element in place, which is lost with it. What a producer had not published was never there.
@@ -939,7 +947,7 @@ mod tests {
                 // Each run is of one element, so that it is asked before the next.
                 assert!(test.push(1) && test.push(2));
                 assert_eq!(test.queue.enqueue_in_run(Dynamic(8), element.as_ptr()), wiped);
-                assert_eq!(test.queue.dequeue_at_once(Dynamic(8), out.as_mut_ptr()), wiped);
+                assert_eq!(test.queue.look_at_once() && test.queue.dequeue_in_run(Dynamic(8), out.as_mut_ptr()), wiped);
             }
         }
     }
