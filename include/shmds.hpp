@@ -420,7 +420,7 @@ class segment {
   /// The structures by name: `for (const auto& e : segment.entries())`.
   [[nodiscard]] entry_range entries() const noexcept { return entry_range(native()); }
   [[nodiscard]] std::optional<entry> find(std::string_view name) const {
-    entry found{};
+    entry found;  // all of it is written, or none of it read
     if (!detail::check_found(shm_table_find(native(), detail::c_name(name).c_str(), &found))) return {};
     return found;
   }

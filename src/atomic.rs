@@ -71,6 +71,11 @@ impl Scalar {
         }
     }
 
+    #[inline(always)]
+    pub(crate) fn is_integer(self) -> bool {
+        matches!(self, Self::I32 | Self::U32 | Self::I64 | Self::U64)
+    }
+
     fn noun(self) -> &'static str {
         match self {
             Self::Bool => "bool",
@@ -164,6 +169,12 @@ unsafe impl Sync for RawAtomic {}
 /// The value as the atomic of its width.
 enum Word<'a> {
     Byte(&'a AtomicU8),
+    Narrow(&'a AtomicU32),
+    Wide(&'a AtomicU64),
+}
+
+/// The value of an atomic that is a number.
+pub(crate) enum Number<'a> {
     Narrow(&'a AtomicU32),
     Wide(&'a AtomicU64),
 }
@@ -266,6 +277,27 @@ impl RawAtomic {
         word(self.value, self.scalar)
     }
 
+    /// The value, for operations that need no more than the machine's: those on a bool have a say in which bytes are true.
+    #[inline(always)]
+    pub(crate) fn number(&self) -> Option<Number<'_>> {
+        match self.word() {
+            Word::Byte(_) => None,
+            Word::Narrow(atomic) => Some(Number::Narrow(atomic)),
+            Word::Wide(atomic) => Some(Number::Wide(atomic)),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_writable(&self) -> bool {
+        self.section.segment().attachment().me() != 0
+    }
+
+    /// Whether there is nobody whom [`notify`](Self::notify) would have to wake, and nothing else for it to do.
+    #[inline(always)]
+    pub(crate) fn nobody_waits(&self) -> bool {
+        self.is_writable() && !self.event().has_waiters() && !self.section.segment().attachment().is_fenced()
+    }
+
     #[inline(always)]
     fn writable(&self) -> Result<()> {
         self.section.segment().writable()
@@ -346,7 +378,7 @@ impl RawAtomic {
     pub(crate) fn fetch(&self, operation: Operation, operand: u64, order: Ordering) -> Result<u64> {
         self.writable()?;
         let operand = self.normal(operand);
-        let integer = matches!(self.scalar, Scalar::I32 | Scalar::U32 | Scalar::I64 | Scalar::U64);
+        let integer = self.scalar.is_integer();
         let old = on_word!(self.word(), |atomic, T| match operation {
             Operation::Add if integer => atomic.fetch_add(operand as T, order).into(),
             Operation::Subtract if integer => atomic.fetch_sub(operand as T, order).into(),

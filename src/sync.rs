@@ -36,6 +36,14 @@ pub(crate) fn light_fence() {
     fence(Ordering::SeqCst);
 }
 
+/// Between a swap and a load of another word, both of the order SeqCst, where others do the same crosswise: one side sees the other's
+/// swap. The machine needs no more than those orders; loom knows this of fences only.
+#[inline(always)]
+pub(crate) fn swapped() {
+    #[cfg(all(loom, not(seeded_bug)))]
+    fence(Ordering::SeqCst);
+}
+
 /// Called after each change of shared memory that is not a store to an atomic from here.
 #[inline(always)]
 pub(crate) fn stored() {
@@ -46,7 +54,7 @@ pub(crate) fn stored() {
 /// How payload is published. Relaxed in the model checker's must-fail twin: a check that cannot fail proves nothing.
 pub(crate) const PUBLISH: Ordering = if cfg!(seeded_bug) { Ordering::Relaxed } else { Ordering::Release };
 
-/// How a slot changes hands; see `queue/mpmc.rs` and `pool/slots.rs` for what the release half is there for.
+/// How a slot changes hands; see `queue/mpmc.rs` for what the release half is there for.
 pub(crate) const CLAIM: Ordering = if cfg!(seeded_bug) { Ordering::Acquire } else { Ordering::AcqRel };
 
 /// Has the processor fetch a cache line that will be read soon; wherever it is, nothing else happens.

@@ -7,7 +7,7 @@ use super::status::shm_status;
 use super::structure;
 use super::table::shm_entry;
 use super::{SHM_EXCLUSIVE, give_entry, give_span, guard, need, need_out, need_text, only_flags, timeout};
-use crate::atomic::{Operation, RawAtomic, Scalar};
+use crate::atomic::{Number, Operation, RawAtomic, Scalar};
 use crate::error::{Result, Status, fail};
 use crate::sync::Ordering;
 
@@ -111,13 +111,13 @@ fn scalar(code: u32) -> Result<Scalar> {
         .ok_or_else(|| fail!(Invalid, "there is no atomic type {code}"))
 }
 
-#[inline(always)]
+const RELAXED: u32 = shm_memory_order::SHM_RELAXED as u32;
+const ACQUIRE: u32 = shm_memory_order::SHM_ACQUIRE as u32;
+const RELEASE: u32 = shm_memory_order::SHM_RELEASE as u32;
+const ACQ_REL: u32 = shm_memory_order::SHM_ACQ_REL as u32;
+const SEQ_CST: u32 = shm_memory_order::SHM_SEQ_CST as u32;
+
 fn order(code: u32) -> Result<Ordering> {
-    const RELAXED: u32 = shm_memory_order::SHM_RELAXED as u32;
-    const ACQUIRE: u32 = shm_memory_order::SHM_ACQUIRE as u32;
-    const RELEASE: u32 = shm_memory_order::SHM_RELEASE as u32;
-    const ACQ_REL: u32 = shm_memory_order::SHM_ACQ_REL as u32;
-    const SEQ_CST: u32 = shm_memory_order::SHM_SEQ_CST as u32;
     match code {
         RELAXED => Ok(Ordering::Relaxed),
         ACQUIRE => Ok(Ordering::Acquire),
@@ -125,6 +125,37 @@ fn order(code: u32) -> Result<Ordering> {
         ACQ_REL => Ok(Ordering::AcqRel),
         SEQ_CST => Ok(Ordering::SeqCst),
         _ => Err(fail!(Invalid, "there is no memory order {code}")),
+    }
+}
+
+/// An order of a load that is at least as strong, as telling those apart costs more than they do; `None` for what a load cannot have.
+#[inline(always)]
+fn load_order(code: u32) -> Option<Ordering> {
+    match code {
+        RELAXED => Some(Ordering::Relaxed),
+        ACQUIRE | SEQ_CST => Some(Ordering::SeqCst),
+        _ => None,
+    }
+}
+
+/// The order of a store; `None` for what it cannot have.
+#[inline(always)]
+fn store_order(code: u32) -> Option<Ordering> {
+    match code {
+        RELAXED => Some(Ordering::Relaxed),
+        RELEASE => Some(Ordering::Release),
+        SEQ_CST => Some(Ordering::SeqCst),
+        _ => None,
+    }
+}
+
+/// Likewise of what loads and stores.
+#[inline(always)]
+fn exchange_order(code: u32) -> Option<Ordering> {
+    match code {
+        RELAXED => Some(Ordering::Relaxed),
+        ACQUIRE | RELEASE | ACQ_REL | SEQ_CST => Some(Ordering::SeqCst),
+        _ => None,
     }
 }
 
@@ -160,13 +191,35 @@ fn to_bits(value: &shm_atomic_value, scalar: Scalar) -> u64 {
 
 #[inline(always)]
 fn from_bits(bits: u64, scalar: Scalar) -> shm_atomic_value {
-    let mut value = shm_atomic_value { u64: 0 };
-    match scalar {
-        Scalar::Bool => value.b = bits != 0,
-        Scalar::I32 | Scalar::U32 | Scalar::F32 => value.u32 = bits as u32,
-        Scalar::I64 | Scalar::U64 | Scalar::F64 => value.u64 = bits,
+    let mut value = shm_atomic_value { u64: bits };
+    if cfg!(target_endian = "big") {
+        // Narrow fields have the first bytes. Elsewhere they have them already, and all is written by one store.
+        match scalar {
+            Scalar::Bool => value.b = bits != 0,
+            Scalar::I32 | Scalar::U32 | Scalar::F32 => value.u32 = bits as u32,
+            Scalar::I64 | Scalar::U64 | Scalar::F64 => {}
+        }
     }
     value
+}
+
+/// One operation on a number of whichever width, which cannot fail: what comes before the guard. `None` where there is no number.
+macro_rules! on_number {
+    ($number:expr, |$atomic:ident, $type:ident| $body:expr) => {
+        match $number {
+            Some(Number::Narrow($atomic)) => {
+                #[allow(dead_code, reason = "loads convert nothing")]
+                type $type = u32;
+                Some($body as u64)
+            }
+            Some(Number::Wide($atomic)) => {
+                #[allow(dead_code, reason = "loads convert nothing")]
+                type $type = u64;
+                Some($body as u64)
+            }
+            None => None,
+        }
+    };
 }
 
 /// How many bytes of a segment an atomic takes, of whatever type.
@@ -255,6 +308,23 @@ pub unsafe extern "C" fn shm_atomic_load(
     order: u32,
     value: *mut shm_atomic_value,
 ) -> shm_status {
+    if let Some(atomic) = atomic
+        && !value.is_null()
+        && let Some(order) = load_order(order)
+        && let Some(bits) = on_number!(atomic.0.number(), |number, T| number.load(order))
+    {
+        // SAFETY: not NULL, and the caller's promise.
+        unsafe { value.write(from_bits(bits, atomic.0.scalar())) };
+        return shm_status::SHM_OK;
+    }
+    // SAFETY: the caller's promises.
+    unsafe { load(atomic, order, value) }
+}
+
+/// # Safety
+/// As [`shm_atomic_load`].
+#[cold]
+unsafe extern "C" fn load(atomic: Option<&shm_atomic>, order: u32, value: *mut shm_atomic_value) -> shm_status {
     guard(|| {
         let (atomic, value) = (&need(atomic, "atomic")?.0, need_out(value, "value")?);
         let bits = atomic.load(self::order(order)?)?;
@@ -276,6 +346,26 @@ pub unsafe extern "C" fn shm_atomic_store(
     value: shm_atomic_value,
     order: u32,
 ) -> shm_status {
+    if let Some(atomic) = atomic
+        && let Some(order) = store_order(order)
+        && atomic.0.is_writable()
+        && let bits = to_bits(&value, atomic.0.scalar())
+        && on_number!(atomic.0.number(), |number, T| {
+            number.store(bits as T, order);
+            bits
+        })
+        .is_some()
+    {
+        return shm_status::SHM_OK;
+    }
+    // SAFETY: the caller's promises.
+    unsafe { store(atomic, value, order) }
+}
+
+/// # Safety
+/// As [`shm_atomic_store`].
+#[cold]
+unsafe extern "C" fn store(atomic: Option<&shm_atomic>, value: shm_atomic_value, order: u32) -> shm_status {
     guard(|| {
         let atomic = &need(atomic, "atomic")?.0;
         atomic.store(to_bits(&value, atomic.scalar()), self::order(order)?)?;
@@ -291,6 +381,30 @@ pub unsafe extern "C" fn shm_atomic_store(
 /// As `shm_atomic_store`; `old` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_atomic_exchange(
+    atomic: Option<&shm_atomic>,
+    value: shm_atomic_value,
+    order: u32,
+    old: *mut shm_atomic_value,
+) -> shm_status {
+    if let Some(atomic) = atomic
+        && !old.is_null()
+        && let Some(order) = exchange_order(order)
+        && atomic.0.is_writable()
+        && let bits = to_bits(&value, atomic.0.scalar())
+        && let Some(found) = on_number!(atomic.0.number(), |number, T| number.swap(bits as T, order))
+    {
+        // SAFETY: not NULL, and the caller's promise.
+        unsafe { old.write(from_bits(found, atomic.0.scalar())) };
+        return shm_status::SHM_OK;
+    }
+    // SAFETY: the caller's promises.
+    unsafe { exchange(atomic, value, order, old) }
+}
+
+/// # Safety
+/// As [`shm_atomic_exchange`].
+#[cold]
+unsafe extern "C" fn exchange(
     atomic: Option<&shm_atomic>,
     value: shm_atomic_value,
     order: u32,
@@ -315,6 +429,50 @@ pub unsafe extern "C" fn shm_atomic_exchange(
 /// As `shm_atomic_store`, for both values; `expected` and `exchanged` are NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_atomic_compare_exchange(
+    atomic: Option<&shm_atomic>,
+    expected: *mut shm_atomic_value,
+    desired: shm_atomic_value,
+    weak: bool,
+    success: u32,
+    failure: u32,
+    exchanged: *mut bool,
+) -> shm_status {
+    if let Some(atomic) = atomic
+        && !expected.is_null()
+        && !exchanged.is_null()
+        && let Some(success_order) = exchange_order(success)
+        && let Some(failure_order) = load_order(failure)
+        && atomic.0.is_writable()
+    {
+        // A stronger order costs no more.
+        let order = if failure_order == Ordering::Relaxed { success_order } else { Ordering::SeqCst };
+        let scalar = atomic.0.scalar();
+        // SAFETY: not NULL, and the caller's promise.
+        let old = to_bits(unsafe { &*expected }, scalar);
+        let new = to_bits(&desired, scalar);
+        let failure_order = if order == Ordering::Relaxed { order } else { Ordering::SeqCst };
+        let found = on_number!(atomic.0.number(), |number, T| {
+            number.compare_exchange(old as T, new as T, order, failure_order).unwrap_or_else(|found| found)
+        });
+        if let Some(found) = found {
+            // SAFETY: not NULL, and the caller's promise.
+            unsafe {
+                exchanged.write(found == old);
+                if found != old {
+                    expected.write(from_bits(found, scalar));
+                }
+            }
+            return shm_status::SHM_OK;
+        }
+    }
+    // SAFETY: the caller's promises.
+    unsafe { compare_exchange(atomic, expected, desired, weak, success, failure, exchanged) }
+}
+
+/// # Safety
+/// As [`shm_atomic_compare_exchange`].
+#[cold]
+unsafe extern "C" fn compare_exchange(
     atomic: Option<&shm_atomic>,
     expected: *mut shm_atomic_value,
     desired: shm_atomic_value,
@@ -351,6 +509,47 @@ pub unsafe extern "C" fn shm_atomic_compare_exchange(
 /// As `shm_atomic_store`; `old` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_atomic_fetch(
+    atomic: Option<&shm_atomic>,
+    operation: u32,
+    operand: shm_atomic_value,
+    order: u32,
+    old: *mut shm_atomic_value,
+) -> shm_status {
+    const ADD: u32 = shm_atomic_operation::SHM_ADD as u32;
+    const SUBTRACT: u32 = shm_atomic_operation::SHM_SUBTRACT as u32;
+    const AND: u32 = shm_atomic_operation::SHM_AND as u32;
+    const OR: u32 = shm_atomic_operation::SHM_OR as u32;
+    const XOR: u32 = shm_atomic_operation::SHM_XOR as u32;
+    if let Some(atomic) = atomic
+        && let Some(order) = exchange_order(order)
+        && atomic.0.is_writable()
+    {
+        let (atomic, bits) = (&atomic.0, to_bits(&operand, atomic.0.scalar()));
+        let integer = atomic.number().filter(|_| atomic.scalar().is_integer());
+        let found = match operation {
+            ADD => on_number!(integer, |number, T| number.fetch_add(bits as T, order)),
+            SUBTRACT => on_number!(integer, |number, T| number.fetch_sub(bits as T, order)),
+            AND => on_number!(integer, |number, T| number.fetch_and(bits as T, order)),
+            OR => on_number!(integer, |number, T| number.fetch_or(bits as T, order)),
+            XOR => on_number!(integer, |number, T| number.fetch_xor(bits as T, order)),
+            _ => None,
+        };
+        if let Some(found) = found {
+            if !old.is_null() {
+                // SAFETY: not NULL, and the caller's promise.
+                unsafe { old.write(from_bits(found, atomic.scalar())) };
+            }
+            return shm_status::SHM_OK;
+        }
+    }
+    // SAFETY: the caller's promises.
+    unsafe { fetch(atomic, operation, operand, order, old) }
+}
+
+/// # Safety
+/// As [`shm_atomic_fetch`].
+#[cold]
+unsafe extern "C" fn fetch(
     atomic: Option<&shm_atomic>,
     operation: u32,
     operand: shm_atomic_value,
@@ -404,10 +603,10 @@ pub unsafe extern "C" fn shm_atomic_wait(
 /// `atomic` is NULL or a handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_atomic_notify_one(atomic: Option<&shm_atomic>) -> shm_status {
-    guard(|| {
-        need(atomic, "atomic")?.0.notify()?;
-        Ok(Status::Ok)
-    })
+    match atomic {
+        Some(atomic) if atomic.0.nobody_waits() => shm_status::SHM_OK,
+        _ => notify(atomic),
+    }
 }
 
 /// Wakes all who wait, in whatever process. It costs a load when nobody sleeps.
@@ -418,6 +617,14 @@ pub unsafe extern "C" fn shm_atomic_notify_one(atomic: Option<&shm_atomic>) -> s
 /// `atomic` is NULL or a handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_atomic_notify_all(atomic: Option<&shm_atomic>) -> shm_status {
+    match atomic {
+        Some(atomic) if atomic.0.nobody_waits() => shm_status::SHM_OK,
+        _ => notify(atomic),
+    }
+}
+
+#[cold]
+extern "C" fn notify(atomic: Option<&shm_atomic>) -> shm_status {
     guard(|| {
         need(atomic, "atomic")?.0.notify()?;
         Ok(Status::Ok)

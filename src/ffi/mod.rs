@@ -226,15 +226,20 @@ unsafe fn give_span(span: NonNull<[u8]>, data: *mut *mut c_void, bytes: *mut usi
 unsafe fn give_entry(entry: &Entry, out: *mut shm_entry) -> Result<Status> {
     let out = need_out(out, "out")?;
     // SAFETY: not NULL, and the caller's promise.
-    unsafe { out.write(entry.clone().into()) };
+    unsafe { shm_entry::write(out, entry) };
     Ok(Status::Ok)
 }
 
-/// Copies a name into a fixed buffer, NUL-padded.
+/// A name in a fixed buffer, NUL-padded.
 fn put_text<const N: usize>(text: &str) -> [c_char; N] {
     let mut buffer = [0; N];
-    for (to, from) in buffer.iter_mut().take(N - 1).zip(text.bytes()) {
-        *to = from as c_char;
-    }
+    fill_text(&mut buffer, text.as_bytes());
     buffer
+}
+
+/// Copies a name into a zeroed buffer, as far as there is room for it and a NUL.
+#[inline]
+fn fill_text<const N: usize>(buffer: &mut [c_char; N], text: &[u8]) {
+    let text = bytemuck::cast_slice(&text[..text.len().min(N - 1)]);
+    buffer[..text.len()].copy_from_slice(text);
 }

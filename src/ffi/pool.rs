@@ -171,6 +171,22 @@ pub unsafe extern "C" fn shm_pool_close(pool: *mut shm_pool) -> shm_status {
 /// `pool` is NULL or a handle; `handle` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_pool_acquire(pool: Option<&shm_pool>, handle: *mut u64) -> shm_status {
+    if let Some(shm_pool(raw)) = pool
+        && !handle.is_null()
+        && let Some(acquired) = raw.acquire_at_once()
+    {
+        // SAFETY: not NULL, and the caller's promise.
+        unsafe { handle.write(acquired.to_bits()) };
+        return shm_status::SHM_OK;
+    }
+    // SAFETY: the caller's promises.
+    unsafe { acquire(pool, handle) }
+}
+
+/// # Safety
+/// As [`shm_pool_acquire`].
+#[cold]
+unsafe extern "C" fn acquire(pool: Option<&shm_pool>, handle: *mut u64) -> shm_status {
     guard(|| {
         let (pool, handle) = (&need(pool, "pool")?.0, need_out(handle, "handle")?);
         let Some(acquired) = pool.acquire()? else { return Ok(Status::Empty) };
@@ -217,6 +233,14 @@ pub unsafe extern "C" fn shm_pool_acquire_batch(
 /// `pool` is NULL or a handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_pool_release(pool: Option<&shm_pool>, handle: u64) -> shm_status {
+    match pool {
+        Some(pool) if pool.0.release_at_once(Handle::from_bits(handle)) => shm_status::SHM_OK,
+        _ => release(pool, handle),
+    }
+}
+
+#[cold]
+extern "C" fn release(pool: Option<&shm_pool>, handle: u64) -> shm_status {
     guard(|| {
         need(pool, "pool")?.0.release(Handle::from_bits(handle))?;
         Ok(Status::Ok)
@@ -259,6 +283,22 @@ pub unsafe extern "C" fn shm_pool_release_batch(
 /// `pool` is NULL or a handle; `object` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_pool_get(pool: Option<&shm_pool>, handle: u64, object: *mut *mut c_void) -> shm_status {
+    if let Some(shm_pool(raw)) = pool
+        && !object.is_null()
+        && let Some(found) = raw.get_at_once(Handle::from_bits(handle))
+    {
+        // SAFETY: not NULL, and the caller's promise.
+        unsafe { object.write(found.cast()) };
+        return shm_status::SHM_OK;
+    }
+    // SAFETY: the caller's promises.
+    unsafe { get(pool, handle, object) }
+}
+
+/// # Safety
+/// As [`shm_pool_get`].
+#[cold]
+unsafe extern "C" fn get(pool: Option<&shm_pool>, handle: u64, object: *mut *mut c_void) -> shm_status {
     guard(|| {
         let (pool, object) = (&need(pool, "pool")?.0, need_out(object, "object")?);
         // SAFETY: not NULL, and the caller's promise.

@@ -1,11 +1,11 @@
 //! The table of names, in C.
 
-use std::ffi::c_char;
+use std::ffi::{CStr, c_char};
 
 use super::ring::SHM_OVERWRITE;
 use super::segment::shm_segment;
 use super::status::shm_status;
-use super::{SHM_NAME_CAPACITY, SHM_SPSC, guard, need, need_out, need_text, put_text, timeout};
+use super::{SHM_NAME_CAPACITY, SHM_SPSC, fill_text, guard, need, need_out, need_text, timeout};
 use crate::error::{Status, fail};
 use crate::queue::layout::FLAG_SPSC;
 use crate::ring::layout::FLAG_OVERWRITE;
@@ -80,15 +80,20 @@ impl From<Kind> for shm_kind {
     }
 }
 
-impl From<Entry> for shm_entry {
-    fn from(entry: Entry) -> Self {
+impl shm_entry {
+    /// Writes what an entry says to `out`, where copying all of it later would take as long as looking the name up did.
+    ///
+    /// # Safety
+    /// `out` is writable.
+    #[inline]
+    pub(super) unsafe fn write(out: *mut Self, entry: &Entry<impl AsRef<[u8]>>) {
         let flags = match entry.kind {
             Kind::Queue if entry.flags & FLAG_SPSC != 0 => SHM_SPSC,
             Kind::Ring if entry.flags & FLAG_OVERWRITE != 0 => SHM_OVERWRITE,
             Kind::Atomic => entry.flags,
             _ => 0,
         };
-        Self {
+        let made = Self {
             kind: shm_kind::from(entry.kind) as u32,
             flags,
             offset: entry.offset,
@@ -100,8 +105,14 @@ impl From<Entry> for shm_entry {
             type_tag: entry.type_tag,
             interrupted: entry.interrupted.into(),
             reserved: 0,
-            name: put_text(&entry.name),
-        }
+            name: [0; SHM_NAME_CAPACITY],
+        };
+        // SAFETY: the caller's promise.
+        let name = unsafe {
+            out.write(made);
+            &mut (*out).name
+        };
+        fill_text(name, entry.name.as_ref());
     }
 }
 
@@ -117,16 +128,35 @@ pub unsafe extern "C" fn shm_table_find(
     name: *const c_char,
     out: *mut shm_entry,
 ) -> shm_status {
+    if let Some(segment) = segment
+        && !name.is_null()
+        && !out.is_null()
+        // SAFETY: the caller's promise.
+        && let Some(found) = segment.segment.find_bytes(unsafe { CStr::from_ptr(name) }.to_bytes())
+    {
+        // SAFETY: not NULL, and the caller's promise.
+        unsafe { shm_entry::write(out, &found) };
+        return shm_status::SHM_OK;
+    }
+    // SAFETY: the caller's promises.
+    unsafe { not_found(segment, name, out) }
+}
+
+/// Says why nothing was found; unless it is there by now.
+///
+/// # Safety
+/// As [`shm_table_find`].
+#[cold]
+unsafe extern "C" fn not_found(segment: Option<&shm_segment>, name: *const c_char, out: *mut shm_entry) -> shm_status {
     guard(|| {
-        let (segment, out) = (need(segment, "segment")?, need_out(out, "out")?);
+        let (segment, out) = (&need(segment, "segment")?.segment, need_out(out, "out")?);
         // SAFETY: the caller's promise.
         let name = unsafe { need_text(name, "name") }?;
         let found = segment
-            .segment
             .find(name)?
-            .ok_or_else(|| fail!(NotFound, "there is no '{name}' in segment '{}'", segment.segment.name()))?;
+            .ok_or_else(|| fail!(NotFound, "there is no '{name}' in segment '{}'", segment.name()))?;
         // SAFETY: not NULL, and the caller's promise.
-        unsafe { out.write(found.into()) };
+        unsafe { shm_entry::write(out, &found) };
         Ok(Status::Ok)
     })
 }
@@ -152,7 +182,7 @@ pub unsafe extern "C" fn shm_table_wait(
         let Some(found) = segment.segment.wait_for(name, timeout(timeout_ns))? else { return Ok(Status::Timeout) };
         if !out.is_null() {
             // SAFETY: not NULL, and the caller's promise.
-            unsafe { out.write(found.into()) };
+            unsafe { shm_entry::write(out, &found) };
         }
         Ok(Status::Ok)
     })
@@ -178,7 +208,7 @@ pub unsafe extern "C" fn shm_table_next(
         // SAFETY: not NULL, and the caller's promise.
         unsafe {
             cursor.write(next);
-            out.write(found.into());
+            shm_entry::write(out, &found);
         }
         Ok(Status::Ok)
     })

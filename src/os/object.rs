@@ -63,6 +63,12 @@ pub(crate) fn open(path: &Path, read_only: bool) -> io::Result<File> {
         .open(path)
 }
 
+/// Opens what has this path, if it is this object.
+pub(crate) fn open_if_still(path: Option<&Path>, identity: Identity, read_only: bool) -> Option<File> {
+    let file = open(path?, read_only).ok()?;
+    file.metadata().is_ok_and(|found| Identity::of(&found) == identity).then_some(file)
+}
+
 /// An object under construction: reserved, but without its name yet.
 pub(crate) struct Unlinked {
     file: File,

@@ -65,8 +65,8 @@ const LONG_PATIENCE: u64 = 100_000_000;
 pub(crate) struct RawPool {
     section: Section,
     slots: Slots,
-    /// The map word where an object was found last.
-    near: AtomicU64,
+    /// The object that was acquired last, whose bit in the map may still be set.
+    last: AtomicU64,
     /// When an exhausted pool was last searched for objects of the dead.
     searched: AtomicU64,
     /// When its objects were last looked at one by one.
@@ -108,7 +108,10 @@ impl RawPool {
         };
         // Others may hand us objects at any time.
         section.note_held();
-        Ok(Self { section, slots, near: AtomicU64::new(0), searched: AtomicU64::new(0), combed: AtomicU64::new(0) })
+        // Participants begin in words of their own, so that they meet late.
+        let me = section.segment().attachment().me();
+        let last = AtomicU64::new(u64::from(me.saturating_sub(1)) * 64 % slots.capacity());
+        Ok(Self { section, slots, last, searched: AtomicU64::new(0), combed: AtomicU64::new(0) })
     }
 
     pub(crate) fn entry(&self) -> &Entry {
@@ -128,9 +131,31 @@ impl RawPool {
         self.me().map(|_| ())
     }
 
+    /// Takes a free object, if one is where it is looked for first.
+    #[inline(always)]
+    pub(crate) fn acquire_at_once(&self) -> Option<Handle> {
+        let (me, last) = (self.section.segment().attachment().me(), self.last.load(Ordering::Relaxed));
+        if me == 0 {
+            return None;
+        }
+        let acquired = self.slots.acquire_at_once(me, last)?;
+        self.remember(acquired);
+        Some(acquired)
+    }
+
+    #[inline(always)]
+    fn remember(&self, acquired: Handle) {
+        if let Some(index) = acquired.index() {
+            self.last.store(index, Ordering::Relaxed);
+        }
+    }
+
     /// Takes a free object; `None` when there is none.
     pub(crate) fn acquire(&self) -> Result<Option<Handle>> {
-        let mut acquired = None;
+        let mut acquired = self.acquire_at_once();
+        if acquired.is_some() {
+            return Ok(acquired);
+        }
         self.acquire_batch(1, |handle| acquired = Some(handle))?;
         Ok(acquired)
     }
@@ -140,14 +165,12 @@ impl RawPool {
         let me = self.me()?;
         let mut left = count;
         while left > 0 {
-            let near = self.near.load(Ordering::Relaxed);
-            let found = self.slots.acquire(me, near, left, |handle| {
+            let from = self.last.load(Ordering::Relaxed);
+            self.slots.acquire(me, from, left, |handle| {
                 left -= 1;
+                self.remember(handle);
                 give(handle);
             });
-            if let Some(word) = found {
-                self.near.store(word, Ordering::Relaxed);
-            }
             if left > 0 && !self.search() {
                 break;
             }
@@ -170,7 +193,17 @@ impl RawPool {
             || due(&self.combed, LONG_PATIENCE) && self.slots.restore_hints()
     }
 
+    /// Gives an object back; false, and nothing was done, if that is refused.
+    #[inline(always)]
+    pub(crate) fn release_at_once(&self, handle: Handle) -> bool {
+        let me = self.section.segment().attachment().me();
+        me != 0 && self.slots.release_at_once(me, handle)
+    }
+
     pub(crate) fn release(&self, handle: Handle) -> Result<()> {
+        if self.release_at_once(handle) {
+            return Ok(());
+        }
         self.release_batch([handle]).map_err(|(_, error)| error)
     }
 
@@ -178,6 +211,12 @@ impl RawPool {
     pub(crate) fn release_batch(&self, handles: impl IntoIterator<Item = Handle>) -> Result<(), (usize, Error)> {
         let me = self.me().map_err(|error| (0, error))?;
         self.slots.release(me, handles).map_err(|(done, handle, refusal)| (done, self.refused(handle, refusal)))
+    }
+
+    /// The address of an object, whoever owns it, if there is one.
+    #[inline(always)]
+    pub(crate) fn get_at_once(&self, handle: Handle) -> Option<*mut u8> {
+        self.slots.find(handle).ok().map(|index| self.slots.object(index))
     }
 
     /// The address of an object, whoever owns it.
@@ -244,6 +283,14 @@ impl RawPool {
     pub(crate) fn stats(&self) -> PoolStats {
         let (capacity, available) = (self.slots.capacity(), self.slots.available());
         PoolStats { capacity, allocated: capacity - available, available }
+    }
+}
+
+impl Drop for RawPool {
+    fn drop(&mut self) {
+        if self.section.segment().attachment().me() != 0 {
+            self.slots.leave(self.last.load(Ordering::Relaxed));
+        }
     }
 }
 

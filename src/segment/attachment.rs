@@ -416,9 +416,7 @@ impl Attachment {
     /// Another description of the object, which holds no locks and will never hold any of ours.
     pub(crate) fn descriptor(&self) -> Result<File> {
         // By the name, if it still leads here: what was linked without one has no good label behind the other way.
-        let named = self.place.path().and_then(|path| object::open(path, self.read_only).ok());
-        let named = named.filter(|file| file.metadata().is_ok_and(|found| Identity::of(&found) == self.identity));
-        named
+        object::open_if_still(self.place.path(), self.identity, self.read_only)
             .map_or_else(|| object::reopen(&self.file, None, self.read_only), Ok)
             .map_err(|error| Error::system(format_args!("cannot open {}", self.what()), error))
     }

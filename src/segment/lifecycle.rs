@@ -38,7 +38,7 @@ use crate::error::{Error, Result, Status, fail};
 use crate::os::lock::{self, Mode};
 use crate::os::mapping::Mapping;
 use crate::os::memory::is_made_of_huge_pages;
-use crate::os::object::{self, Build, Unlinked};
+use crate::os::object::{self, Build, Identity, Unlinked};
 use crate::os::process;
 
 /// Attaches, creating the segment if it is not there and `create` says so.
@@ -70,7 +70,7 @@ fn attach_existing(place: &Place, options: &SegmentOptions, create: bool) -> Res
         let Some(attachment) = map_existing(place, options)? else { return Ok(None) };
         let locked = attachment.lock()?;
         if place.leads_to(attachment.identity).map_err(|error| cannot_look(&what, error))? {
-            if attachment.is_alive()? || attachment.persistent {
+            if attachment.persistent || attachment.is_alive()? {
                 if create && options.exclusive {
                     return Err(fail!(Exists, "{what} exists already"));
                 }
@@ -137,7 +137,6 @@ fn reserve(place: &Place, options: &SegmentOptions, size: u64) -> Result<Unlinke
         return Unlinked::memfd(place.name(), size, options.mode, options.group, options.memory.huge)
             .map_err(|error| Error::system(format_args!("cannot reserve {size} bytes for {what}"), error));
     };
-    let free = object::free_space(directory);
     Unlinked::new(directory, size, options.mode, options.group, Build::Best).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
             if !place.is_file() {
@@ -149,7 +148,7 @@ fn reserve(place: &Place, options: &SegmentOptions, size: u64) -> Result<Unlinke
             let directory = directory.display();
             return fail!(System, "the file system of '{directory}' takes no files such as {what}: {error}");
         }
-        let room = free.map_or(String::new(), |free| format!(" ({free} were free)"));
+        let room = object::free_space(directory).map_or(String::new(), |free| format!(" ({free} were free)"));
         Error::system(format_args!("cannot reserve {size} bytes for {what}{room}"), error)
     })
 }
@@ -183,7 +182,11 @@ fn map_file(place: &Place, file: File, metadata: &Metadata, options: &SegmentOpt
     // Also a copy of one that is not: nobody who says "file" wants it removed.
     let persistent = place.is_file() || header.flags.load(crate::sync::Ordering::Relaxed) & FLAG_PERSISTENT != 0;
     let unavailable = options.memory.ask(&file, &mapping, &what, place.is_file());
-    let (mapped, reopen) = ((mapping, unavailable), || object::reopen(&file, place.path(), options.read_only));
+    let (mapped, reopen) = ((mapping, unavailable), || {
+        // By the name it is faster.
+        object::open_if_still(place.path(), Identity::of(metadata), options.read_only)
+            .map_or_else(|| object::reopen(&file, place.path(), options.read_only), Ok)
+    });
     Attachment::enrol(place, metadata, mapped, layout, options, persistent, reopen)
 }
 

@@ -321,11 +321,20 @@ mod public {
         /// `Invalid` for a name this table cannot hold.
         pub fn find(&self, name: &str) -> Result<Option<Entry>> {
             let table = self.0.table();
-            table.check_name(name)?;
-            Ok(table.find(name).and_then(|(entry, state)| {
-                let (now, found) = table.read(entry)?;
-                (now == state).then_some(found)
-            }))
+            let found = table.find(name).and_then(|(entry, state)| table.read_named(entry, state, name.to_owned()));
+            // What is there needs no check.
+            if found.is_none() {
+                table.check_name(name)?;
+            }
+            Ok(found)
+        }
+
+        /// As [`find`](Self::find), without a copy of the name, and without finding out whether it could be one.
+        #[inline]
+        pub(crate) fn find_bytes<'a>(&self, name: &'a [u8]) -> Option<Entry<&'a [u8]>> {
+            let table = self.0.table();
+            let (entry, state) = table.find(name)?;
+            table.read_named(entry, state, name)
         }
 
         /// Waits until there is a structure called `name`, or the time is up (`Duration::MAX`: for ever).

@@ -89,9 +89,9 @@ impl Kind {
 
 /// A named structure, as the table describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its name.
-    pub name: String,
+pub struct Entry<Name = String> {
+    /// Its name. A lookup has it already, and spares a copy.
+    pub name: Name,
     /// What it is.
     pub kind: Kind,
     /// What the kind needs to know: for a queue, whether it is SPSC.
@@ -269,37 +269,55 @@ impl Table {
             if !matches!(state.phase(), Some(Phase::Live | Phase::Unlinked)) {
                 return None;
             }
-            let fixed = self.fixed(entry);
             let mut bytes = Vec::with_capacity(TableShape::MAX_NAME_BYTES as usize);
             for word in self.name_words(entry) {
                 bytes.extend(word.load(Ordering::Relaxed).to_le_bytes());
             }
-            let len = (fixed.name_len.load(Ordering::Relaxed) as usize).min(bytes.len());
-            let found = Entry {
-                name: String::from_utf8_lossy(&bytes[..len]).into_owned(),
-                kind: state.kind(),
-                flags: fixed.flags.load(Ordering::Relaxed),
-                offset: fixed.offset.load(Ordering::Relaxed),
-                size: fixed.size.load(Ordering::Relaxed),
-                elem_size: fixed.elem_size.load(Ordering::Relaxed),
-                elem_align: fixed.elem_align.load(Ordering::Relaxed),
-                count: fixed.count.load(Ordering::Relaxed),
-                type_tag: fixed.type_tag.load(Ordering::Relaxed),
-                interrupted: fixed.interrupted.load(Ordering::Relaxed) != 0,
-                users: self.users_words(entry).map(|word| word.load(Ordering::Relaxed).count_ones()).sum(),
-            };
-            // Pairs with the release fence in `build`: whoever saw a field of the next generation sees its state.
-            fence(Ordering::Acquire);
-            if State(fixed.state.load(Ordering::Relaxed)) == state {
+            let len = (self.fixed(entry).name_len.load(Ordering::Relaxed) as usize).min(bytes.len());
+            let name = String::from_utf8_lossy(&bytes[..len]).into_owned();
+            if let Some(found) = self.read_named(entry, state, name) {
                 return Some((state, found));
             }
         }
         None
     }
 
-    /// The entry of a LIVE name. Takes no lock, and does not slow down with the number of entries.
-    pub(crate) fn find(&self, name: &str) -> Option<(u32, State)> {
-        let hash = fnv1a(name.as_bytes());
+    /// A consistent copy of an entry that had this name in this state. `None` when it is in another by now.
+    #[inline(always)]
+    pub(crate) fn read_named<N>(&self, entry: u32, state: State, name: N) -> Option<Entry<N>> {
+        let fixed = self.fixed(entry);
+        let found = Entry {
+            name,
+            kind: state.kind(),
+            flags: fixed.flags.load(Ordering::Relaxed),
+            offset: fixed.offset.load(Ordering::Relaxed),
+            size: fixed.size.load(Ordering::Relaxed),
+            elem_size: fixed.elem_size.load(Ordering::Relaxed),
+            elem_align: fixed.elem_align.load(Ordering::Relaxed),
+            count: fixed.count.load(Ordering::Relaxed),
+            type_tag: fixed.type_tag.load(Ordering::Relaxed),
+            interrupted: fixed.interrupted.load(Ordering::Relaxed) != 0,
+            users: self.users_words(entry).map(|word| word.load(Ordering::Relaxed).count_ones()).sum(),
+        };
+        // Pairs with the release fence in `build`: whoever saw a field of the next generation sees its state.
+        fence(Ordering::Acquire);
+        (State(fixed.state.load(Ordering::Relaxed)) == state).then_some(found)
+    }
+
+    /// The entry of a LIVE name; of none, for bytes that can be no name. Takes no lock, and does not slow down with the number of entries.
+    #[inline]
+    pub(crate) fn find(&self, name: &(impl AsRef<[u8]> + ?Sized)) -> Option<(u32, State)> {
+        let name = name.as_ref();
+        if name.is_empty() || name.len() > self.layout.table.name_bytes as usize {
+            return None;
+        }
+        let hash = fnv1a(name);
+        self.probe(name, hash).or_else(|| self.find_again(name, hash))
+    }
+
+    /// Finds out whether a name that the index does not lead to is not there either.
+    #[cold]
+    fn find_again(&self, name: &[u8], hash: u64) -> Option<(u32, State)> {
         let header = self.header();
         for _ in 0..RETRIES {
             let version = header.index_version.load(Ordering::Acquire);
@@ -316,7 +334,8 @@ impl Table {
         (0..self.capacity()).find_map(|entry| self.matches(entry, name, hash).map(|state| (entry, state)))
     }
 
-    fn probe(&self, name: &str, hash: u64) -> Option<(u32, State)> {
+    #[inline(always)]
+    fn probe(&self, name: &[u8], hash: u64) -> Option<(u32, State)> {
         let mask = self.layout.index_slots - 1;
         for distance in 0..self.layout.index_slots {
             let word = self.index_word((hash as u32).wrapping_add(distance) & mask).load(Ordering::Acquire);
@@ -335,7 +354,8 @@ impl Table {
     }
 
     /// The state of `entry` if it is LIVE under this very name.
-    fn matches(&self, entry: u32, name: &str, hash: u64) -> Option<State> {
+    #[inline(always)]
+    fn matches(&self, entry: u32, name: &[u8], hash: u64) -> Option<State> {
         let fixed = self.fixed(entry);
         for _ in 0..RETRIES {
             let state = self.state(entry);
@@ -344,9 +364,7 @@ impl Table {
             }
             let same = fixed.hash.load(Ordering::Relaxed) == hash
                 && fixed.name_len.load(Ordering::Relaxed) as usize == name.len()
-                && padded_words(name.as_bytes())
-                    .zip(self.name_words(entry))
-                    .all(|(a, b)| a == b.load(Ordering::Relaxed));
+                && padded_words(name).zip(self.name_words(entry)).all(|(a, b)| a == b.load(Ordering::Relaxed));
             fence(Ordering::Acquire);
             if State(fixed.state.load(Ordering::Relaxed)) == state {
                 return same.then_some(state);
@@ -520,11 +538,9 @@ impl Table {
 
 /// A name as the words it is stored in.
 fn padded_words(name: &[u8]) -> impl Iterator<Item = u64> {
-    name.chunks(8).map(|chunk| {
-        let mut bytes = [0; 8];
-        bytes[..chunk.len()].copy_from_slice(chunk);
-        u64::from_le_bytes(bytes)
-    })
+    let (whole, rest) = name.as_chunks();
+    let rest = (!rest.is_empty()).then(|| rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+    whole.iter().map(|chunk| u64::from_le_bytes(*chunk)).chain(rest)
 }
 
 #[cfg(test)]
@@ -603,7 +619,7 @@ mod tests {
             assert_eq!(table.find("a").map(|(found, _)| found), Some(entry));
             table.repair();
             assert!(table.header().index_version.load(Ordering::Relaxed).is_multiple_of(2));
-            assert_eq!(table.probe("a", fnv1a(b"a")).map(|(found, _)| found), Some(entry));
+            assert_eq!(table.probe(b"a", fnv1a(b"a")).map(|(found, _)| found), Some(entry));
         });
     }
 
