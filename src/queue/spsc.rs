@@ -49,7 +49,7 @@ use super::{Attempt, Claimed};
 use crate::error::{Result, fail};
 use crate::os::wiped::Wiped;
 use crate::shared::{CacheAligned, Width, load_element, store_element};
-use crate::sync::{AtomicU64, Ordering, PUBLISH, prefetch, spin};
+use crate::sync::{AtomicU64, Ordering, PUBLISH, prefetch, spin, stored};
 
 const COUNT_BITS: u32 = 8;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
@@ -430,7 +430,13 @@ impl Spsc {
         goes_on
     }
 
-    /// Enqueues up to `count` elements, each line published once; returns how many.
+    /// Whether elements lie in a line as they do in an array, `bytes` apart, so that a run of them is one copy.
+    #[inline(always)]
+    fn is_dense(&self, bytes: usize) -> bool {
+        cfg!(not(loom)) && self.stride.word == 0 && self.stride.element == bytes
+    }
+
+    /// Enqueues up to `count` elements, each run of a line published once; returns how many.
     ///
     /// # Safety
     /// As [`enqueue`](Self::enqueue), for `count` elements one after the other, `bytes` apart.
@@ -452,20 +458,22 @@ impl Spsc {
                 // What is in is in; the error comes back with the next call.
                 Err(_) => break,
             }
-            let run = (producer.stop.addr() - producer.element.addr()) / self.stride.element;
-            // One line's, published by its last.
-            let some = if self.stride.word == 0 { run.min(count - done) } else { 1 };
-            for offset in 0..some {
+            if self.is_dense(bytes) {
+                let some = (producer.stop.addr() - producer.element.addr()).min((count - done) * bytes);
+                // SAFETY: as in `enqueue`, for the rest of this run at most, and inside the caller's elements.
+                unsafe { copy_run(elements.add(done * bytes), producer.element, some) };
+                stored();
+                let moved = some / bytes;
+                producer.value += moved as u64 - 1;
+                producer.element = producer.element.wrapping_add(some - bytes);
+                self.publish(producer);
+                done += moved;
+            } else {
                 // SAFETY: as in `enqueue`, and inside the caller's elements.
-                unsafe {
-                    let to = producer.element.wrapping_add(offset * self.stride.element);
-                    store_element(width, elements.add((done + offset) * bytes), to);
+                while done < count && unsafe { self.enqueue_in_run(width, elements.add(done * bytes)) } {
+                    done += 1;
                 }
             }
-            producer.value += some as u64 - 1;
-            producer.element = producer.element.wrapping_add((some - 1) * self.stride.element);
-            self.publish(producer);
-            done += some;
         }
         Ok(done)
     }
@@ -524,20 +532,29 @@ impl Spsc {
         consumer.element != consumer.stop || self.look(consumer)
     }
 
-    /// Begins the consumer's next run with whatever its line has got; false when that is nothing.
+    /// How many elements have come into the consumer's line, or into the next if this one is read.
     #[inline(always)]
-    fn look(&self, consumer: &mut Consumer) -> bool {
+    fn news(&self, consumer: &mut Consumer) -> u64 {
         if consumer.value & COUNT_MASK == self.per_line() {
             self.next_line(consumer);
         }
         self.placed.fetch(consumer.word);
-        let known = consumer.value & COUNT_MASK;
+        let left = self.per_line() - (consumer.value & COUNT_MASK);
         // SAFETY: a line's word.
         let fresh = unsafe { &*consumer.word }.load(Ordering::Acquire).wrapping_sub(consumer.value);
-        // A line of an earlier lap is far behind; what is further ahead than the line has elements is scribbled.
-        if fresh.wrapping_sub(1) >= self.per_line() - known {
-            return false;
+        // The producer is lines ahead: what it has left behind can come already. What it is writing must not be taken away from it.
+        if fresh > 1 && fresh == self.per_line() {
+            prefetch(consumer.word.cast::<u8>().wrapping_add(2 * self.placed.geometry.stride));
         }
+        // A line of an earlier lap is far behind; what is further ahead than the line has elements is scribbled.
+        if fresh <= left { fresh } else { 0 }
+    }
+
+    /// Begins the consumer's next run with whatever its line has got; false when that is nothing.
+    #[inline(always)]
+    fn look(&self, consumer: &mut Consumer) -> bool {
+        let fresh = self.news(consumer);
+        let known = consumer.value & COUNT_MASK;
         let (from, bytes) = (self.element(consumer.word, known), fresh as usize * self.placed.geometry.step);
         consumer.element = from;
         // In a model elements are read where they lie, where races are seen.
@@ -545,15 +562,20 @@ impl Spsc {
             consumer.element = consumer.news.0.as_mut_ptr().wrapping_add(from.addr() - consumer.word.addr());
             // SAFETY: there are several to a line, so it is a packed one, and both ranges end inside their lines; the producer is
             // done with these elements and does not touch them before `head` or `exact` passes them.
-            unsafe { copy_news(from, consumer.element, bytes) };
-        }
-        // The producer is lines ahead: what it has left behind can come already. What it is writing must not be taken away from it.
-        if fresh > 1 && fresh == self.per_line() {
-            prefetch(consumer.word.cast::<u8>().wrapping_add(2 * self.placed.geometry.stride));
+            unsafe { copy_run(from, consumer.element, bytes) };
         }
         consumer.stop = consumer.element.wrapping_add(bytes);
         consumer.value += fresh;
-        true
+        fresh > 0
+    }
+
+    /// As [`look`](Self::look), for at most so many elements, which are taken from where they lie.
+    fn look_for(&self, consumer: &mut Consumer, count: u64) -> bool {
+        let some = self.news(consumer).min(count);
+        consumer.element = self.element(consumer.word, consumer.value & COUNT_MASK);
+        consumer.stop = consumer.element.wrapping_add(some as usize * self.placed.geometry.step);
+        consumer.value += some;
+        some > 0
     }
 
     #[inline(always)]
@@ -629,18 +651,19 @@ impl Spsc {
         // SAFETY: the caller's promise.
         let consumer = unsafe { self.consumer() };
         let mut done = 0;
-        while done < count && self.has_element(consumer) {
-            let step = self.placed.geometry.step;
-            let some = (count - done).min((consumer.stop.addr() - consumer.element.addr()) / step);
-            for offset in 0..some {
+        while done < count && (consumer.element != consumer.stop || self.look_for(consumer, (count - done) as u64)) {
+            if self.is_dense(bytes) {
+                let some = (consumer.stop.addr() - consumer.element.addr()).min((count - done) * bytes);
+                // SAFETY: as in `dequeue`, for the rest of this run at most, and inside the caller's elements.
+                unsafe { copy_run(consumer.element, elements.add(done * bytes), some) };
+                self.pass(consumer, some / bytes);
+                done += some / bytes;
+            } else {
                 // SAFETY: as in `dequeue`, and inside the caller's elements.
-                unsafe {
-                    let from = consumer.element.wrapping_add(offset * step);
-                    load_element(width, from, elements.add((done + offset) * bytes));
+                while done < count && unsafe { self.dequeue_in_run(width, elements.add(done * bytes)) } {
+                    done += 1;
                 }
             }
-            self.pass(consumer, some);
-            done += some;
         }
         done
     }
@@ -693,12 +716,12 @@ impl Spsc {
     }
 }
 
-/// Copies the news of a line: a few words, which are not worth a loop.
+/// Copies a run of a packed line: mostly a few words, which are not worth a loop.
 ///
 /// # Safety
 /// Both ranges are valid for that many bytes, and do not overlap.
 #[inline(always)]
-unsafe fn copy_news(from: *const u8, to: *mut u8, bytes: usize) {
+unsafe fn copy_run(from: *const u8, to: *mut u8, bytes: usize) {
     macro_rules! words {
         ($($bytes:literal)*) => {
             match bytes {
@@ -708,7 +731,7 @@ unsafe fn copy_news(from: *const u8, to: *mut u8, bytes: usize) {
         };
     }
     // SAFETY: the caller's promise.
-    unsafe { words!(16 24 32 40 48 56) }
+    unsafe { words!(8 16 24 32 40 48 56) }
 }
 
 /// Whether `dead` was shown an element in place, which is lost with it. What a producer had not published was never there.

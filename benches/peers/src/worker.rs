@@ -111,6 +111,7 @@ impl Worker {
                 let queue = Arc::new(crossbeam_queue::ArrayQueue::new(self.case.capacity));
                 (vec![queue.clone(); self.case.producers], vec![queue; self.case.consumers])
             }),
+            #[cfg(feature = "iceoryx2")]
             "iceoryx2" => self.iceoryx::<M>(),
             "futex" => self.asleep::<M>(Futex::new(&self.control.ping), Futex::new(&self.control.pong)),
             kernel => {
@@ -161,11 +162,6 @@ impl Worker {
             |queue| sender(directory, &service(queue)),
             |queue| receiver(directory, &service(queue)),
         );
-    }
-
-    #[cfg(not(feature = "iceoryx2"))]
-    fn iceoryx<M: Message>(&self) {
-        unreachable!("not built in");
     }
 
     /// All sides have what they measure, so its name is needed no more, and a killed run leaves nothing.
