@@ -70,10 +70,12 @@ pub(crate) fn prefetch(line: *const u8) {
 }
 
 /// One turn of a spin loop.
-#[cfg(not(loom))]
 #[inline(always)]
 pub(crate) fn spin() {
+    #[cfg(not(loom))]
     core::hint::spin_loop();
+    #[cfg(loom)]
+    loom::hint::spin_loop();
 }
 
 /// Runs a model over every interleaving with at most three preemptions; without a bound where SHMDS_SOAK is set.
