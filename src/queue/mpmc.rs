@@ -673,17 +673,21 @@ mod loom_tests {
         }
 
         fn push(&self, me: u32, value: u64) -> bool {
+            let element = (&raw const value).cast::<u8>();
             // SAFETY: a live u64.
-            matches!(unsafe { self.queue.enqueue(me, WORD, (&raw const value).cast()) }.unwrap(), Attempt::Done(()))
+            let done = unsafe { self.queue.enqueue_at_once(me, WORD, element) };
+            // SAFETY: as above.
+            done || matches!(unsafe { self.queue.enqueue(me, WORD, element) }.unwrap(), Attempt::Done(()))
         }
 
         fn pop(&self, me: u32) -> Option<u64> {
             let mut value = 0_u64;
+            let element = (&raw mut value).cast::<u8>();
             // SAFETY: a live u64.
-            match unsafe { self.queue.dequeue(me, WORD, (&raw mut value).cast()) }.unwrap() {
-                Attempt::Done(()) => Some(value),
-                _ => None,
-            }
+            let done = unsafe { self.queue.dequeue_at_once(me, WORD, element) };
+            // SAFETY: as above.
+            let done = done || matches!(unsafe { self.queue.dequeue(me, WORD, element) }.unwrap(), Attempt::Done(()));
+            done.then_some(value)
         }
     }
 
