@@ -206,7 +206,12 @@ impl ByteQueue {
     pub fn send(&self, message: &[u8], tag: u64) -> Result<bool> {
         self.free(&self.reserved, "reservation")?;
         // SAFETY: as long as that; not `Sync`, so this thread alone uses the handle.
-        done(unsafe { self.raw.send(message.as_ptr(), message.len() as u64, tag) }?)
+        unsafe {
+            if self.raw.send_at_once(message.as_ptr(), message.len() as u64, tag) {
+                return Ok(true);
+            }
+            done(self.raw.send(message.as_ptr(), message.len() as u64, tag)?)
+        }
     }
 
     /// As [`send`](Self::send), waiting up to `timeout` (`Duration::MAX`: for ever) for room.
@@ -216,7 +221,12 @@ impl ByteQueue {
     pub fn send_wait(&self, message: &[u8], tag: u64, timeout: Duration) -> Result<bool> {
         self.free(&self.reserved, "reservation")?;
         // SAFETY: as long as that; not `Sync`, so this thread alone uses the handle.
-        done(unsafe { self.raw.send_wait(message.as_ptr(), message.len() as u64, tag, timeout) }?)
+        unsafe {
+            if self.raw.send_at_once(message.as_ptr(), message.len() as u64, tag) {
+                return Ok(true);
+            }
+            done(self.raw.send_wait(message.as_ptr(), message.len() as u64, tag, timeout)?)
+        }
     }
 
     /// Room for a message of up to `length` bytes, to be filled in place and committed, or `None`. Until then the producer does nothing else
@@ -235,9 +245,15 @@ impl ByteQueue {
     pub fn reserve_wait(&self, length: usize, timeout: Duration) -> Result<Option<Reservation<'_>>> {
         self.free(&self.reserved, "reservation")?;
         // SAFETY: not `Sync`, so this thread alone uses the handle.
-        let attempt = || unsafe { self.raw.reserve(length as u64) };
-        // SAFETY: as above.
-        let found = found(unsafe { self.raw.wait(Status::Full, timeout, attempt) }?)?;
+        let found = match unsafe { self.raw.reserve_at_once(length as u64) } {
+            None => {
+                // SAFETY: as above.
+                let attempt = || unsafe { self.raw.reserve(length as u64) };
+                // SAFETY: as above.
+                found(unsafe { self.raw.wait(Status::Full, timeout, attempt) }?)?
+            }
+            place => place,
+        };
         self.reserved.set(found.is_some());
         Ok(found.map(|data| Reservation { queue: self, data, length }))
     }
@@ -259,7 +275,11 @@ impl ByteQueue {
     pub fn receive_wait(&self, timeout: Duration) -> Result<Option<Message<'_>>> {
         self.free(&self.received, "message")?;
         // SAFETY: not `Sync`, so this thread alone uses the handle.
-        let found = found(unsafe { self.raw.wait(Status::Empty, timeout, || self.raw.receive()) }?)?;
+        let found = match unsafe { self.raw.receive_at_once() } {
+            // SAFETY: as above.
+            None => found(unsafe { self.raw.wait(Status::Empty, timeout, || self.raw.receive()) }?)?,
+            message => message,
+        };
         self.received.set(found.is_some());
         Ok(found.map(|received| Message { received, guard: Some(Guard(self)), queue: PhantomData }))
     }
@@ -271,6 +291,11 @@ impl ByteQueue {
     /// As [`receive`](Self::receive); `Invalid`, with the length, when it is too long for the buffer.
     pub fn receive_into(&self, buffer: &mut [u8]) -> Result<Option<(usize, u64)>> {
         self.free(&self.received, "message")?;
+        // SAFETY: not `Sync`, so this thread alone uses the handle; as long as that.
+        if let Some((length, tag)) = unsafe { self.raw.receive_into_at_once(buffer.as_mut_ptr(), buffer.len() as u64) }
+        {
+            return Ok(Some((length as usize, tag)));
+        }
         let mut length = None;
         // SAFETY: not `Sync`, so this thread alone uses the handle; as long as that.
         let tag = found(unsafe { self.raw.receive_into(buffer.as_mut_ptr(), buffer.len() as u64, &mut length) }?)?;
@@ -433,6 +458,10 @@ impl Reservation<'_> {
             return Err(fail!(Invalid, "{length} bytes cannot be committed of {} reserved ones", self.length));
         }
         // SAFETY: not `Sync`, so this thread alone uses the handle.
+        if unsafe { self.queue.raw.commit_at_once(length as u64, tag) } {
+            return Ok(());
+        }
+        // SAFETY: as above.
         unsafe { self.queue.raw.commit(length as u64, tag) }
     }
 }
@@ -441,7 +470,7 @@ impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         self.queue.reserved.set(false);
         // SAFETY: as in `commit`, after which there is nothing left to give up.
-        let _ = unsafe { self.queue.raw.abort() };
+        unsafe { self.queue.raw.give_up() };
     }
 }
 
@@ -453,7 +482,7 @@ impl Drop for Guard<'_> {
     fn drop(&mut self) {
         self.0.received.set(false);
         // SAFETY: not `Sync`, so this thread alone uses the handle. An error means that nothing was received.
-        let _ = unsafe { self.0.raw.release() };
+        let _ = unsafe { self.0.raw.release_at_once() || self.0.raw.release().is_ok() };
     }
 }
 

@@ -3,11 +3,13 @@
 //! The length in a header is read once, and checked against the bytes that are known to be there before it is used. So a peer
 //! that writes nonsense makes the queue corrupt, and nothing else.
 
+use bytemuck::{Pod, Zeroable};
+
 use super::layout::Framing;
 use super::stream::Stream;
 use crate::error::{Error, Result, fail};
 use crate::os::process;
-use crate::shared::{load_contended, store_contended};
+use crate::sync::{AtomicU64, Ordering};
 
 /// A message, where it lies.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +22,7 @@ pub(crate) struct Received {
 }
 
 /// What precedes a message. In shared memory, `time` is there only where the queue has times.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Zeroable, Pod)]
 #[repr(C)]
 struct Header {
     length: u32,
@@ -29,10 +31,39 @@ struct Header {
     time: u64,
 }
 
-impl Framing {
-    /// Bytes of a header that are written and read.
-    fn written(self) -> usize {
-        if self.times { size_of::<Header>() } else { size_of::<Header>() - size_of::<u64>() }
+impl Header {
+    /// The words of a header in shared memory. They are atomics: a peer that does not keep to the rules may be writing.
+    ///
+    /// # Safety
+    /// A header is there, as long as `words`.
+    #[inline(always)]
+    unsafe fn words<'a>(frame: *mut u8, words: usize) -> &'a [AtomicU64] {
+        // SAFETY: the caller's promise; frames are aligned to 8 at least.
+        unsafe { std::slice::from_raw_parts(frame.cast(), words) }
+    }
+
+    /// # Safety
+    /// A header's place is at `frame`, which is ours.
+    #[inline(always)]
+    unsafe fn store(self, framing: Framing, frame: *mut u8) {
+        let [first, tag, time] = bytemuck::cast::<_, [u64; 3]>(self);
+        // SAFETY: the caller's promise.
+        let words = unsafe { Self::words(frame, if framing.times { 3 } else { 2 }) };
+        words[0].store(first, Ordering::Relaxed);
+        words[1].store(tag, Ordering::Relaxed);
+        if framing.times {
+            words[2].store(time, Ordering::Relaxed);
+        }
+    }
+
+    /// # Safety
+    /// A header is at `frame`.
+    #[inline(always)]
+    unsafe fn load(framing: Framing, frame: *mut u8) -> Self {
+        // SAFETY: the caller's promise.
+        let words = unsafe { Self::words(frame, if framing.times { 3 } else { 2 }) };
+        let time = if framing.times { words[2].load(Ordering::Relaxed) } else { 0 };
+        bytemuck::cast([words[0].load(Ordering::Relaxed), words[1].load(Ordering::Relaxed), time])
     }
 }
 
@@ -41,7 +72,6 @@ impl Stream {
     ///
     /// # Safety
     /// As [`is_producer`](Self::is_producer), which is true. `length` is at most the longest.
-    #[inline(always)]
     pub(crate) unsafe fn reserve_message(&self, framing: Framing, length: u64) -> Result<Option<*mut u8>> {
         // SAFETY: the caller's promise.
         let Some(frame) = (unsafe { self.reserve(framing.frame(length)) })? else { return Ok(None) };
@@ -52,52 +82,68 @@ impl Stream {
         Ok(Some(unsafe { frame.add(framing.header() as usize) }))
     }
 
+    /// As [`reserve_message`](Self::reserve_message) in the usual case; see [`reserve_at_once`](Self::reserve_at_once).
+    ///
+    /// # Safety
+    /// As [`is_producer`](Self::is_producer), but that it is true.
+    #[inline(always)]
+    pub(crate) unsafe fn reserve_message_at_once(&self, framing: Framing, length: u64) -> Option<*mut u8> {
+        if length > u32::MAX.into() {
+            return None;
+        }
+        // SAFETY: the caller's promise; the place of the message is inside the frame.
+        unsafe {
+            let frame = self.reserve_at_once(framing.frame(length))?;
+            self.reserved_only(framing.header() + length);
+            Some(frame.add(framing.header() as usize))
+        }
+    }
+
     /// Publishes the reserved message, of `length` bytes. False when fewer were reserved.
     ///
     /// # Safety
-    /// As [`is_producer`](Self::is_producer), which is true. `length` is at most the longest.
+    /// As [`is_producer`](Self::is_producer), but that it is true.
     #[inline(always)]
-    pub(crate) unsafe fn commit_message(&self, framing: Framing, length: u64, tag: u64) -> Result<bool> {
-        let bytes = framing.frame(length);
-        // SAFETY: the caller's promise.
-        if framing.header() + length > unsafe { self.reserved() } {
-            return Ok(false);
+    pub(crate) unsafe fn commit_message(&self, framing: Framing, length: u64, tag: u64) -> bool {
+        if length > u32::MAX.into() {
+            return false;
         }
+        let write = |frame| {
+            let time = if framing.times { process::now() } else { 0 };
+            // SAFETY: the frame is ours, and a header long.
+            unsafe { Header { length: length as u32, zero: 0, tag, time }.store(framing, frame) };
+        };
         // SAFETY: the caller's promise; the frame is no longer than the one that was reserved.
-        let Some(frame) = (unsafe { self.reserve(bytes) })? else { return Ok(false) };
-        let time = if framing.times { process::now() } else { 0 };
-        let header = Header { length: length as u32, zero: 0, tag, time };
-        // SAFETY: the frame is ours, and a header long.
-        unsafe { store_contended((&raw const header).cast(), frame, framing.written()) };
-        // SAFETY: the caller's promise.
-        Ok(unsafe { self.commit(bytes, 1) })
+        unsafe { self.commit_frame(framing.frame(length), framing.header() + length, write) }
     }
 
     /// The next message, if there is one. It is not gone over yet.
     ///
     /// # Safety
     /// As [`is_consumer`](Self::is_consumer), which is true.
-    #[inline(always)]
     pub(crate) unsafe fn next_message(&self, framing: Framing) -> Result<Option<Received>> {
         // SAFETY: the caller's promise.
         let Some((frame, there)) = (unsafe { self.peek(framing.header()) })? else { return Ok(None) };
-        let mut header = Header { length: 0, zero: 0, tag: 0, time: 0 };
-        // Through atomics: a peer that does not keep to the rules may be writing.
         // SAFETY: a header is there.
-        unsafe { load_contended(frame, (&raw mut header).cast(), framing.written()) };
-        let length = u64::from(header.length);
-        if framing.frame(length) > there || header.zero != 0 {
-            return Err(self.nonsense(&header, there));
-        }
-        // SAFETY: inside the frame.
-        let data = unsafe { frame.add(framing.header() as usize) };
-        Ok(Some(Received { data, length, tag: header.tag, time: header.time }))
+        let shown = unsafe { read(framing, frame, there) };
+        shown.map(Some).map_err(|header| nonsense(&header, there))
     }
 
-    #[cold]
-    fn nonsense(&self, header: &Header, there: u64) -> Error {
-        let Header { length, zero, .. } = header;
-        fail!(Corrupt, "the byte queue has a message of {length} bytes, marked {zero:#x}, where {there} bytes are")
+    /// As [`next_message`](Self::next_message) in the usual case; `None` also when it makes no sense, or when it must first be found out whether we
+    /// are the consumer.
+    ///
+    /// # Safety
+    /// As [`is_consumer`](Self::is_consumer), but that it is true.
+    #[inline(always)]
+    pub(crate) unsafe fn next_message_at_once(&self, framing: Framing) -> Option<Received> {
+        let header = framing.header();
+        // SAFETY: the caller's promise; a header is there.
+        unsafe {
+            let known = self.peek_at_once(header);
+            let (frame, there) =
+                known.or_else(|| if self.look_at_once() { self.peek_at_once(header) } else { None })?;
+            read(framing, frame, there).ok()
+        }
     }
 
     /// Goes over the message that [`next_message`](Self::next_message) showed.
@@ -111,6 +157,29 @@ impl Stream {
     }
 }
 
+/// The message whose frame begins here, where `there` bytes are; or a header that cannot be.
+///
+/// # Safety
+/// A header is at `frame`.
+#[inline(always)]
+unsafe fn read(framing: Framing, frame: *mut u8, there: u64) -> Result<Received, Header> {
+    // SAFETY: the caller's promise.
+    let header = unsafe { Header::load(framing, frame) };
+    let length = u64::from(header.length);
+    if framing.frame(length) > there || header.zero != 0 {
+        return Err(header);
+    }
+    // SAFETY: inside the frame.
+    let data = unsafe { frame.add(framing.header() as usize) };
+    Ok(Received { data, length, tag: header.tag, time: header.time })
+}
+
+#[cold]
+fn nonsense(header: &Header, there: u64) -> Error {
+    let Header { length, zero, .. } = header;
+    fail!(Corrupt, "the byte queue has a message of {length} bytes, marked {zero:#x}, where {there} bytes are")
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::stream::tests::TestQueue;
@@ -122,20 +191,30 @@ mod tests {
     const PLAIN: Framing = Framing { align: 8, times: false };
     const TIMED: Framing = Framing { align: 64, times: true };
 
+    /// Every other time as in the usual case, with all that it leaves behind.
     fn send(stream: &Stream, framing: Framing, message: &[u8], tag: u64) -> bool {
+        let length = message.len() as u64;
         // SAFETY: one thread; inside what was reserved.
         unsafe {
-            let Some(place) = stream.reserve_message(framing, message.len() as u64).unwrap() else { return false };
+            let at_once = if tag.is_multiple_of(2) { stream.reserve_message_at_once(framing, length) } else { None };
+            let Some(place) = at_once.or_else(|| stream.reserve_message(framing, length).unwrap()) else {
+                return false;
+            };
             assert!((place as u64).is_multiple_of(framing.align));
             place.copy_from_nonoverlapping(message.as_ptr(), message.len());
-            stream.commit_message(framing, message.len() as u64, tag).unwrap()
+            stream.commit_message(framing, message.len() as u64, tag)
         }
     }
 
     fn receive(stream: &Stream, framing: Framing) -> Result<Option<(Vec<u8>, u64)>> {
         // SAFETY: one thread; inside what is shown.
         unsafe {
-            let Some(message) = stream.next_message(framing)? else { return Ok(None) };
+            let shown = stream.next_message_at_once(framing);
+            let found = stream.next_message(framing);
+            // What makes no sense is not shown, and said by the other.
+            assert_eq!(shown.is_some(), matches!(found, Ok(Some(_))));
+            let Some(message) = found? else { return Ok(None) };
+            assert_eq!((message.data, message.tag), shown.map(|shown| (shown.data, shown.tag)).unwrap());
             assert_eq!(message.time > 0, framing.times);
             let bytes = std::slice::from_raw_parts(message.data, message.length as usize).to_vec();
             stream.pass_message(framing, &message);
@@ -165,11 +244,11 @@ mod tests {
         let stream = test.stream();
         // SAFETY: one thread.
         unsafe {
-            assert!(!stream.commit_message(PLAIN, 0, 0).unwrap(), "nothing is reserved");
+            assert!(!stream.commit_message(PLAIN, 0, 0), "nothing is reserved");
             stream.reserve_message(PLAIN, 100).unwrap().unwrap().write_bytes(b'x', 100);
-            assert!(!stream.commit_message(PLAIN, 101, 1).unwrap(), "though the frame has room for 104");
-            assert!(stream.commit_message(PLAIN, 5, 1).unwrap());
-            assert!(!stream.commit_message(PLAIN, 5, 1).unwrap());
+            assert!(!stream.commit_message(PLAIN, 101, 1), "though the frame has room for 104");
+            assert!(stream.commit_message(PLAIN, 5, 1));
+            assert!(!stream.commit_message(PLAIN, 5, 1));
         }
         assert_eq!(receive(&stream, PLAIN).unwrap(), Some((b"xxxxx".to_vec(), 1)));
     }

@@ -109,13 +109,19 @@ pub(crate) struct Framing {
 impl Framing {
     /// Bytes from the beginning of a frame to its message.
     pub(crate) const fn header(self) -> u64 {
-        (if self.times { 24_u64 } else { 16 }).next_multiple_of(self.align)
+        self.rounded(if self.times { 24 } else { 16 })
     }
 
     /// Bytes of the frame of a message of `length` bytes.
     #[inline(always)]
     pub(crate) const fn frame(self, length: u64) -> u64 {
-        self.header() + ((length + self.align - 1) & !(self.align - 1))
+        self.header() + self.rounded(length)
+    }
+
+    /// Up to the alignment; without a division, which takes longer than sending a small message.
+    #[inline(always)]
+    const fn rounded(self, bytes: u64) -> u64 {
+        (bytes + self.align - 1) & !(self.align - 1)
     }
 }
 

@@ -290,11 +290,28 @@ impl RawByteQueue {
         fail!(Invalid, "byte queue '{}' has {what}", self.entry().name)
     }
 
+    /// As [`reserve`](Self::reserve) in the usual case, which cannot fail; `None`, with nothing done, in any other.
+    ///
+    /// # Safety
+    /// As [`reserve`](Self::reserve).
+    #[inline(always)]
+    pub(crate) unsafe fn reserve_at_once(&self, bytes: u64) -> Option<*mut u8> {
+        if self.control().events.ended.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.framing() {
+                Some(framing) => self.stream.reserve_message_at_once(framing, bytes),
+                None => self.stream.reserve_at_once(bytes),
+            }
+        }
+    }
+
     /// Room for `bytes` bytes in one piece, or for a message of that length: an address, or `Full` or `Closed`.
     ///
     /// # Safety
     /// No other thread uses the producing end of this handle at the same time (here and in every function that sends).
-    #[inline(always)]
     pub(crate) unsafe fn reserve(&self, bytes: u64) -> Result<Result<*mut u8, Status>> {
         self.check_length(bytes)?;
         let Some(stream) = self.as_producer()? else { return Ok(Err(Status::Closed)) };
@@ -308,40 +325,51 @@ impl RawByteQueue {
         Ok(place.ok_or(Status::Full))
     }
 
-    /// Publishes the first `bytes` of what was reserved, as a message with this tag where there are messages.
+    /// As [`commit`](Self::commit) in the usual case, which cannot fail; false, with nothing done, in any other.
     ///
     /// # Safety
     /// As [`reserve`](Self::reserve).
     #[inline(always)]
-    pub(crate) unsafe fn commit(&self, bytes: u64, tag: u64) -> Result<()> {
-        // SAFETY: the caller's promise; no longer than the longest.
-        let mine = unsafe {
-            self.stream.is_producer(self.who())
-                && match self.framing() {
-                    Some(framing) => bytes <= self.longest() && self.stream.commit_message(framing, bytes, tag)?,
-                    None => self.stream.commit(bytes, u64::from(bytes > 0)),
-                }
-        };
-        self.committed(mine, bytes)
+    pub(crate) unsafe fn commit_at_once(&self, bytes: u64, tag: u64) -> bool {
+        // SAFETY: the caller's promise.
+        self.stream.is_wiped() && unsafe { self.commit_reserved(bytes, tag) }
     }
 
-    fn committed(&self, mine: bool, bytes: u64) -> Result<()> {
-        if !mine {
-            return Err(fail!(
-                Invalid,
-                "{bytes} bytes of byte queue '{}' are not reserved by this handle",
-                self.entry().name
-            ));
+    /// False when not as many are reserved.
+    ///
+    /// # Safety
+    /// As [`reserve`](Self::reserve).
+    #[inline(always)]
+    unsafe fn commit_reserved(&self, bytes: u64, tag: u64) -> bool {
+        // SAFETY: the caller's promise.
+        let mine = unsafe {
+            match self.framing() {
+                Some(framing) => self.stream.commit_message(framing, bytes, tag),
+                None => self.stream.commit(bytes, u64::from(bytes > 0)),
+            }
+        };
+        if mine {
+            self.wake(&self.control().events.data);
         }
-        self.wake(&self.control().events.data);
-        Ok(())
+        mine
+    }
+
+    /// Publishes the first `bytes` of what was reserved, as a message with this tag where there are messages.
+    ///
+    /// # Safety
+    /// As [`reserve`](Self::reserve).
+    pub(crate) unsafe fn commit(&self, bytes: u64, tag: u64) -> Result<()> {
+        // SAFETY: the caller's promise.
+        if unsafe { self.stream.is_producer(self.who()) && self.commit_reserved(bytes, tag) } {
+            return Ok(());
+        }
+        Err(fail!(Invalid, "{bytes} bytes of byte queue '{}' are not reserved by this handle", self.entry().name))
     }
 
     /// The next bytes in one piece, if there are `bytes` at least: address and number of all there are; `Empty` or `Closed`.
     ///
     /// # Safety
     /// No other thread uses the consuming end of this handle at the same time (here and in every function that receives).
-    #[inline(always)]
     pub(crate) unsafe fn peek(&self, bytes: u64) -> Result<Result<(*mut u8, u64), Status>> {
         self.unframed()?;
         self.check_length(bytes)?;
@@ -375,8 +403,7 @@ impl RawByteQueue {
             return Err(fail!(Invalid, "byte queue '{}' has not shown this handle {bytes} bytes", self.entry().name));
         }
         // SAFETY: the caller's promise.
-        unsafe { self.stream.release() };
-        self.wake(&self.control().events.space);
+        unsafe { self.give_back() };
         Ok(())
     }
 
@@ -386,19 +413,48 @@ impl RawByteQueue {
     /// As [`reserve`](Self::reserve).
     pub(crate) unsafe fn abort(&self) -> Result<()> {
         // SAFETY: the caller's promise.
-        if unsafe { self.stream.is_producer(self.who()) && self.stream.reserved() > 0 } {
-            // SAFETY: the caller's promise.
-            unsafe { self.stream.reserved_only(0) };
+        if unsafe { self.give_up() } {
             return Ok(());
         }
         Err(fail!(Invalid, "nothing of byte queue '{}' is reserved by this handle", self.entry().name))
+    }
+
+    /// As [`abort`](Self::abort), for those who do not know whether anything is reserved; false when nothing was.
+    ///
+    /// # Safety
+    /// As [`reserve`](Self::reserve).
+    #[inline]
+    pub(crate) unsafe fn give_up(&self) -> bool {
+        // SAFETY: the caller's promise.
+        let mine = unsafe { self.stream.reserved() > 0 && self.stream.is_producer(self.who()) };
+        if mine {
+            // SAFETY: the caller's promise.
+            unsafe { self.stream.reserved_only(0) };
+        }
+        mine
+    }
+
+    /// As [`send`](Self::send) in the usual case, which cannot fail; false, with nothing done, in any other.
+    ///
+    /// # Safety
+    /// As [`send`](Self::send).
+    #[inline(always)]
+    pub(crate) unsafe fn send_at_once(&self, data: *const u8, length: u64, tag: u64) -> bool {
+        if self.framing().is_none() {
+            return false;
+        }
+        // SAFETY: the caller's promises; reserved, and so committed.
+        unsafe {
+            let Some(place) = self.reserve_at_once(length) else { return false };
+            std::ptr::copy_nonoverlapping(data, place, length as usize);
+            self.commit_at_once(length, tag)
+        }
     }
 
     /// Sends a copy of a message: `Ok`, `Full` or `Closed`.
     ///
     /// # Safety
     /// As [`reserve`](Self::reserve); `data` is readable for `length` bytes.
-    #[inline(always)]
     pub(crate) unsafe fn send(&self, data: *const u8, length: u64, tag: u64) -> Result<Status> {
         self.framed()?;
         // SAFETY: the caller's promise.
@@ -429,6 +485,21 @@ impl RawByteQueue {
         Ok(unsafe { self.wait(Status::Full, timeout, attempt) }?.err().unwrap_or(Status::Ok))
     }
 
+    /// As [`receive`](Self::receive) in the usual case, which cannot fail; `None`, with nothing done, in any other.
+    ///
+    /// # Safety
+    /// As [`peek`](Self::peek).
+    #[inline(always)]
+    pub(crate) unsafe fn receive_at_once(&self) -> Option<Received> {
+        let framing = self.framing()?;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let message = self.stream.next_message_at_once(framing)?;
+            self.stream.pass_message(framing, &message);
+            Some(message)
+        }
+    }
+
     /// The next message where it lies, which stays there until [`release`](Self::release): or `Empty` or `Closed`. The one after it can be received
     /// meanwhile.
     ///
@@ -436,6 +507,18 @@ impl RawByteQueue {
     /// As [`peek`](Self::peek).
     #[inline(always)]
     pub(crate) unsafe fn receive(&self) -> Result<Result<Received, Status>> {
+        // SAFETY: the caller's promise.
+        match unsafe { self.receive_at_once() } {
+            Some(message) => Ok(Ok(message)),
+            // SAFETY: the caller's promise.
+            None => unsafe { self.receive_otherwise() },
+        }
+    }
+
+    /// # Safety
+    /// As [`peek`](Self::peek).
+    #[cold]
+    unsafe fn receive_otherwise(&self) -> Result<Result<Received, Status>> {
         let framing = self.framed()?;
         // SAFETY: the caller's promise.
         let found = unsafe { self.next_message() }?;
@@ -488,7 +571,6 @@ impl RawByteQueue {
     ///
     /// # Safety
     /// As [`peek`](Self::peek).
-    #[inline(always)]
     pub(crate) unsafe fn next_message(&self) -> Result<Result<Received, Status>> {
         let framing = self.framed()?;
         let stream = self.as_consumer()?;
@@ -497,6 +579,41 @@ impl RawByteQueue {
             Some(message) => Ok(Ok(message)),
             // SAFETY: the caller's promise.
             None => self.empty_or_closed(|stream| unsafe { stream.next_message(framing) }),
+        }
+    }
+
+    /// As [`receive_into`](Self::receive_into) in the usual case, which cannot fail: length and tag; `None`, with nothing done, in any other.
+    ///
+    /// # Safety
+    /// As [`receive_into`](Self::receive_into).
+    #[inline(always)]
+    pub(crate) unsafe fn receive_into_at_once(&self, buffer: *mut u8, size: u64) -> Option<(u64, u64)> {
+        let framing = self.framing()?;
+        // SAFETY: the caller's promises.
+        unsafe {
+            let message = self.stream.next_message_at_once(framing)?;
+            if message.length > size {
+                return None;
+            }
+            self.copy_out(framing, &message, buffer);
+            Some((message.length, message.tag))
+        }
+    }
+
+    /// Copies the next message to `buffer` and goes over it; if nothing before it is held, gives it back.
+    ///
+    /// # Safety
+    /// As [`peek`](Self::peek); we are the consumer, this is what [`Stream::next_message`] showed, and `buffer` is as long as it.
+    #[inline(always)]
+    unsafe fn copy_out(&self, framing: Framing, message: &Received, buffer: *mut u8) {
+        // SAFETY: the message is there until it is released, and the caller's promises.
+        unsafe {
+            std::ptr::copy_nonoverlapping(message.data, buffer, message.length as usize);
+            let held = self.stream.is_held();
+            self.stream.pass_message(framing, message);
+            if !held {
+                self.give_back();
+            }
         }
     }
 
@@ -525,23 +642,39 @@ impl RawByteQueue {
                 "the next message of byte queue '{name}' has {length} bytes; the buffer has {size}"
             ));
         }
-        // SAFETY: the message is there until it is released, and the caller's promises.
-        unsafe {
-            std::ptr::copy_nonoverlapping(message.data, buffer, message.length as usize);
-            let held = self.stream.is_held();
-            self.stream.pass_message(framing, &message);
-            if !held {
-                self.release()?;
-            }
-        }
+        // SAFETY: the caller's promises.
+        unsafe { self.copy_out(framing, &message, buffer) };
         Ok(Ok(message.tag))
+    }
+
+    /// # Safety
+    /// As [`peek`](Self::peek); we are the consumer.
+    #[inline(always)]
+    unsafe fn give_back(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.stream.release() };
+        self.wake(&self.control().events.space);
+    }
+
+    /// As [`release`](Self::release) in the usual case, which cannot fail; false, with nothing done, in any other.
+    ///
+    /// # Safety
+    /// As [`peek`](Self::peek).
+    #[inline(always)]
+    pub(crate) unsafe fn release_at_once(&self) -> bool {
+        // SAFETY: the caller's promise; nothing is held where we are not the consumer.
+        let may = self.framing().is_some() && self.stream.is_wiped() && unsafe { self.stream.is_held() };
+        if may {
+            // SAFETY: as above.
+            unsafe { self.give_back() };
+        }
+        may
     }
 
     /// Gives back every message that was received. The address of none of them is good any more.
     ///
     /// # Safety
     /// As [`peek`](Self::peek).
-    #[inline(always)]
     pub(crate) unsafe fn release(&self) -> Result<()> {
         self.framed()?;
         // SAFETY: the caller's promise.
@@ -549,8 +682,7 @@ impl RawByteQueue {
             return Err(fail!(Invalid, "no message of byte queue '{}' is held by this handle", self.entry().name));
         }
         // SAFETY: the caller's promise.
-        unsafe { self.stream.release() };
-        self.wake(&self.control().events.space);
+        unsafe { self.give_back() };
         Ok(())
     }
 

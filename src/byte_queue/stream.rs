@@ -23,6 +23,11 @@
 //! back, nor be where the capacity forbids, nor between two frames' places. So whatever a peer writes, no address outside the buffer is ever
 //! formed, and no message lies where its alignment forbids.
 //!
+//! # Forks
+//!
+//! A forked child has copies of its parent's handles, but is neither end: it finds zeros for the state of both ends, and a zeroed end
+//! has no room, no bytes and nothing reserved. So the usual case (`…_at_once`) need not ask who we are; where the kernel does not wipe, it is left out.
+//!
 //! Wait-free, both ends, but for the take-over of an end.
 //!
 //! Source: the bounded single-producer queue of Lamport (1983), over a buffer mapped twice.
@@ -31,6 +36,7 @@ use std::cell::UnsafeCell;
 
 use super::layout::Placed;
 use crate::error::{Error, Result, fail};
+use crate::os::wiped::Wiped;
 use crate::shared::CacheAligned;
 use crate::sync::{Ordering, PUBLISH};
 
@@ -65,6 +71,12 @@ struct Side {
     again: bool,
 }
 
+#[derive(Debug)]
+struct Ends {
+    producer: CacheAligned<UnsafeCell<Side>>,
+    consumer: CacheAligned<UnsafeCell<Side>>,
+}
+
 /// One handle's view of a byte queue: the algorithm, and the private state of whichever ends this handle has.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -72,8 +84,7 @@ pub(crate) struct Stream {
     capacity: u64,
     /// What positions are multiples of, less 1.
     mask: u64,
-    producer: CacheAligned<UnsafeCell<Side>>,
-    consumer: CacheAligned<UnsafeCell<Side>>,
+    ends: Wiped<Ends>,
 }
 
 // SAFETY: shared memory is reached through atomics, or is this end's alone; the private state of an end is used by one thread
@@ -84,13 +95,23 @@ unsafe impl Sync for Stream {}
 
 impl Stream {
     pub(crate) fn new(placed: Placed) -> Self {
+        // SAFETY: zeroed ends are ends that we are not: numbers, and a flag.
+        Self::over(placed, unsafe { Wiped::zeroed() })
+    }
+
+    fn over(placed: Placed, ends: Wiped<Ends>) -> Self {
         Self {
             placed,
             capacity: placed.shape.capacity,
             mask: placed.shape.framing.map_or(0, |framing| framing.align - 1),
-            producer: CacheAligned::default(),
-            consumer: CacheAligned::default(),
+            ends,
         }
+    }
+
+    /// Whether an end's state that is there is this process's own.
+    #[inline(always)]
+    pub(crate) fn is_wiped(&self) -> bool {
+        self.ends.is_wiped()
     }
 
     #[cold]
@@ -141,7 +162,7 @@ impl Stream {
     #[inline(always)]
     pub(crate) unsafe fn is_producer(&self, who: u32) -> bool {
         // SAFETY: the caller's promise.
-        let side = unsafe { &*self.producer.get() };
+        let side = unsafe { &*self.ends.producer.get() };
         side.who == who && who != 0
     }
 
@@ -152,7 +173,7 @@ impl Stream {
     #[inline(always)]
     pub(crate) unsafe fn is_consumer(&self, who: u32) -> bool {
         // SAFETY: the caller's promise.
-        let side = unsafe { &*self.consumer.get() };
+        let side = unsafe { &*self.ends.consumer.get() };
         side.who == who && who != 0
     }
 
@@ -162,7 +183,7 @@ impl Stream {
     /// As [`is_producer`](Self::is_producer).
     pub(crate) unsafe fn looks_for_room_again(&self, again: bool) {
         // SAFETY: the caller's promise.
-        unsafe { (*self.producer.get()).again = again };
+        unsafe { (*self.ends.producer.get()).again = again };
     }
 
     /// Whether what is about to find nothing looks for it again, which does not count any more.
@@ -171,7 +192,7 @@ impl Stream {
     /// As [`is_consumer`](Self::is_consumer).
     pub(crate) unsafe fn looks_for_bytes_again(&self, again: bool) {
         // SAFETY: the caller's promise.
-        unsafe { (*self.consumer.get()).again = again };
+        unsafe { (*self.ends.consumer.get()).again = again };
     }
 
     /// Continues where the last producer stopped. The caller has taken the end.
@@ -184,7 +205,7 @@ impl Stream {
         let (messages, waits) = (produced.messages.load(Ordering::Relaxed), produced.full.load(Ordering::Relaxed));
         let side = Side { who, at: self.place(tail), limit: head + self.capacity, messages, waits, ..Side::default() };
         // SAFETY: the caller's promise.
-        unsafe { *self.producer.get() = side };
+        unsafe { *self.ends.producer.get() = side };
         Ok(())
     }
 
@@ -201,18 +222,33 @@ impl Stream {
         let side =
             Side { who, at: self.place(head), limit: head, released: head, messages, waits, high, ..Side::default() };
         // SAFETY: the caller's promise.
-        unsafe { *self.consumer.get() = side };
+        unsafe { *self.ends.consumer.get() = side };
         Ok(())
+    }
+
+    /// As [`reserve`](Self::reserve) in the usual case; `None`, with nothing done, also when it must first be looked for room, or found out whether
+    /// we are the producer.
+    ///
+    /// # Safety
+    /// As [`is_producer`](Self::is_producer), but that it is true.
+    #[inline(always)]
+    pub(crate) unsafe fn reserve_at_once(&self, bytes: u64) -> Option<*mut u8> {
+        // SAFETY: the caller's promise.
+        let side = unsafe { &mut *self.ends.producer.get() };
+        if side.limit - side.at.position < bytes || bytes == 0 || !self.is_wiped() {
+            return None;
+        }
+        side.reserved = bytes;
+        Some(self.placed.byte(side.at.offset))
     }
 
     /// The address of `bytes` bytes to be filled, or `None` when there is no room for them now. Reserving again gives the same place.
     ///
     /// # Safety
     /// As [`is_producer`](Self::is_producer), which is true.
-    #[inline(always)]
     pub(crate) unsafe fn reserve(&self, bytes: u64) -> Result<Option<*mut u8>> {
         // SAFETY: the caller's promise.
-        let side = unsafe { &mut *self.producer.get() };
+        let side = unsafe { &mut *self.ends.producer.get() };
         if side.limit - side.at.position < bytes && !self.find_room(side, bytes)? {
             return Ok(None);
         }
@@ -243,7 +279,7 @@ impl Stream {
     #[inline(always)]
     pub(crate) unsafe fn reserved(&self) -> u64 {
         // SAFETY: the caller's promise.
-        unsafe { (*self.producer.get()).reserved }
+        unsafe { (*self.ends.producer.get()).reserved }
     }
 
     /// Says that of what was reserved only the first `bytes` are to be filled.
@@ -253,7 +289,7 @@ impl Stream {
     #[inline(always)]
     pub(super) unsafe fn reserved_only(&self, bytes: u64) {
         // SAFETY: the caller's promise.
-        unsafe { (*self.producer.get()).reserved = bytes };
+        unsafe { (*self.ends.producer.get()).reserved = bytes };
     }
 
     /// Publishes the first `bytes` of what was reserved, as `messages` more messages; the rest is given up. False when not as many were reserved,
@@ -264,27 +300,48 @@ impl Stream {
     #[inline(always)]
     pub(crate) unsafe fn commit(&self, bytes: u64, messages: u64) -> bool {
         // SAFETY: the caller's promise.
-        let side = unsafe { &mut *self.producer.get() };
+        let side = unsafe { &mut *self.ends.producer.get() };
         if bytes > side.reserved || side.reserved == 0 {
             return false;
         }
+        self.publish(side, bytes, messages);
+        true
+    }
+
+    #[inline(always)]
+    fn publish(&self, side: &mut Side, bytes: u64, messages: u64) {
         side.reserved = 0;
         side.at = self.forward(side.at, bytes);
         side.messages = side.messages.wrapping_add(messages);
         let produced = &self.placed.control().produced;
         produced.messages.store(side.messages, Ordering::Relaxed);
         produced.tail.store(side.at.position, PUBLISH); // `tail`
-        true
+    }
+
+    /// Publishes a frame of `bytes` bytes, at whose beginning `header` writes, if what was reserved has the first `needed` of them. The bytes up to
+    /// the next frame's place were not handed out, but there is room for them.
+    ///
+    /// # Safety
+    /// As [`is_producer`](Self::is_producer), but that it is true.
+    #[inline(always)]
+    pub(super) unsafe fn commit_frame(&self, bytes: u64, needed: u64, header: impl FnOnce(*mut u8)) -> bool {
+        // SAFETY: the caller's promise.
+        let side = unsafe { &mut *self.ends.producer.get() };
+        let reserved = needed <= side.reserved;
+        if reserved {
+            header(self.placed.byte(side.at.offset));
+            self.publish(side, bytes, 1);
+        }
+        reserved
     }
 
     /// The address of the next bytes and how many there are, if there are `bytes` at least. Nothing is consumed.
     ///
     /// # Safety
     /// As [`is_consumer`](Self::is_consumer), which is true.
-    #[inline(always)]
     pub(crate) unsafe fn peek(&self, bytes: u64) -> Result<Option<(*mut u8, u64)>> {
         // SAFETY: the caller's promise.
-        let side = unsafe { &mut *self.consumer.get() };
+        let side = unsafe { &mut *self.ends.consumer.get() };
         if side.limit - side.at.position < bytes && !self.find_bytes(side, bytes)? {
             return Ok(None);
         }
@@ -295,21 +352,65 @@ impl Stream {
     fn find_bytes(&self, side: &mut Side, bytes: u64) -> Result<bool> {
         let control = self.placed.control();
         let tail = control.produced.tail.load(Ordering::Acquire); // `tail`
-        let head = side.released;
-        if tail < side.limit || tail - head > self.capacity || tail & self.mask != 0 {
-            return Err(self.corrupt(head, tail));
+        if !self.is_sound(side, tail) {
+            return Err(self.corrupt(side.released, tail));
         }
-        side.limit = tail;
-        if tail - head > side.high {
-            side.high = tail - head;
-            control.consumed.high.store(side.high, Ordering::Relaxed);
-        }
+        self.go_up_to(side, tail);
         let found = tail - side.at.position >= bytes;
         if !found && !side.again {
             side.waits = side.waits.wrapping_add(1);
             control.consumed.empty.store(side.waits, Ordering::Relaxed);
         }
         Ok(found)
+    }
+
+    /// Whether this can be what the producer says after what it said before.
+    #[inline(always)]
+    fn is_sound(&self, side: &Side, tail: u64) -> bool {
+        tail >= side.limit && tail - side.released <= self.capacity && tail & self.mask == 0
+    }
+
+    #[inline(always)]
+    fn go_up_to(&self, side: &mut Side, tail: u64) {
+        side.limit = tail;
+        if tail - side.released > side.high {
+            side.high = tail - side.released;
+            self.placed.control().consumed.high.store(side.high, Ordering::Relaxed);
+        }
+    }
+
+    /// As [`peek`](Self::peek) in the usual case; `None`, with nothing done, also when it must first be looked for bytes, or found out whether we are
+    /// the consumer.
+    ///
+    /// # Safety
+    /// As [`is_consumer`](Self::is_consumer), but that it is true.
+    #[inline(always)]
+    pub(crate) unsafe fn peek_at_once(&self, bytes: u64) -> Option<(*mut u8, u64)> {
+        // SAFETY: the caller's promise.
+        let side = unsafe { &*self.ends.consumer.get() };
+        let there = side.limit - side.at.position;
+        let known = there >= bytes && bytes > 0 && self.is_wiped();
+        known.then(|| (self.placed.byte(side.at.offset), there))
+    }
+
+    /// Looks how far the producer is; false when no further, or nowhere that makes sense, or when it must first be found out whether we are the
+    /// consumer. That nothing came does not count.
+    ///
+    /// # Safety
+    /// As [`is_consumer`](Self::is_consumer), but that it is true.
+    #[inline(always)]
+    pub(crate) unsafe fn look_at_once(&self) -> bool {
+        // SAFETY: the caller's promise.
+        let side = unsafe { &mut *self.ends.consumer.get() };
+        if side.who == 0 || !self.is_wiped() {
+            return false;
+        }
+        let tail = self.placed.control().produced.tail.load(Ordering::Acquire); // `tail`
+        let further = tail > side.limit && self.is_sound(side, tail);
+        if further {
+            self.go_up_to(side, tail);
+        }
+        further
     }
 
     /// Goes over the next `bytes`, which stay where they are until they are [`release`](Self::release)d. False when there are not
@@ -320,7 +421,7 @@ impl Stream {
     #[inline(always)]
     pub(crate) unsafe fn pass(&self, bytes: u64, messages: u64) -> bool {
         // SAFETY: the caller's promise.
-        let side = unsafe { &mut *self.consumer.get() };
+        let side = unsafe { &mut *self.ends.consumer.get() };
         if bytes > side.limit - side.at.position {
             return false;
         }
@@ -336,7 +437,7 @@ impl Stream {
     #[inline(always)]
     pub(crate) unsafe fn is_held(&self) -> bool {
         // SAFETY: the caller's promise.
-        let side = unsafe { &*self.consumer.get() };
+        let side = unsafe { &*self.ends.consumer.get() };
         side.at.position != side.released
     }
 
@@ -347,7 +448,7 @@ impl Stream {
     #[inline(always)]
     pub(crate) unsafe fn release(&self) {
         // SAFETY: the caller's promise.
-        let side = unsafe { &mut *self.consumer.get() };
+        let side = unsafe { &mut *self.ends.consumer.get() };
         side.released = side.at.position;
         let consumed = &self.placed.control().consumed;
         consumed.messages.store(side.messages, Ordering::Relaxed);
@@ -459,6 +560,40 @@ pub(super) mod tests {
         }
         assert_eq!(read(&test.stream(), 1, 2), Some(b"bc".to_vec()), "gone over, but not released");
         assert_eq!(test.stream().positions().unwrap(), (3, 3));
+    }
+
+    #[test]
+    fn where_children_are_not_told_by_zeros_nothing_is_done_at_once() {
+        let test = TestQueue::new(None, 0);
+        // SAFETY: zeroed ends are ends that we are not.
+        let kept = Stream::over(test.placed, unsafe { Wiped::kept() });
+        for (stream, wiped) in [(test.stream(), true), (kept, false)] {
+            assert_eq!(stream.is_wiped(), wiped, "the kernel of this machine wipes");
+            // SAFETY: one thread.
+            unsafe {
+                stream.succeed_producer(1).unwrap();
+                stream.succeed_consumer(1).unwrap();
+                assert_eq!(stream.reserve_at_once(8).is_some(), wiped);
+                assert!(write(&stream, b"abc", 3));
+                assert_eq!(stream.look_at_once(), wiped);
+                assert_eq!(stream.peek_at_once(3).is_some(), wiped);
+                assert_eq!(read(&stream, 3, 3), Some(b"abc".to_vec()));
+            }
+        }
+    }
+
+    #[test]
+    fn ends_that_we_are_not_do_nothing_at_once() {
+        let test = TestQueue::new(None, 0);
+        assert!(write(&test.stream(), b"abc", 3));
+        let stream = Stream::new(test.placed);
+        // SAFETY: one thread.
+        unsafe {
+            assert!(stream.reserve_at_once(1).is_none() && stream.reserve_at_once(0).is_none());
+            assert!(!stream.commit(0, 0) && !stream.look_at_once() && !stream.is_held());
+            assert!(stream.peek_at_once(1).is_none() && stream.peek_at_once(0).is_none());
+        }
+        assert_eq!(test.stream().positions().unwrap(), (0, 3));
     }
 
     #[test]

@@ -239,6 +239,40 @@ pub unsafe extern "C" fn shm_byte_queue_reserve(
     bytes: u64,
     data: *mut *mut c_void,
 ) -> shm_status {
+    // SAFETY: the caller's promises.
+    unsafe {
+        if reserve_at_once(queue, bytes, data) { shm_status::SHM_OK } else { reserve_otherwise(queue, bytes, data) }
+    }
+}
+
+/// False, with nothing done, when it is not the usual case; likewise all the others of this name.
+///
+/// # Safety
+/// As `shm_byte_queue_reserve`.
+#[inline(always)]
+unsafe fn reserve_at_once(queue: Option<&shm_byte_queue>, bytes: u64, data: *mut *mut c_void) -> bool {
+    // SAFETY: the caller's promises; not NULL.
+    unsafe {
+        if let Some(queue) = queue
+            && !data.is_null()
+            && let Some(place) = queue.0.reserve_at_once(bytes)
+        {
+            data.write(place.cast());
+            return true;
+        }
+    }
+    false
+}
+
+/// # Safety
+/// As `shm_byte_queue_reserve`.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn reserve_otherwise(
+    queue: Option<&shm_byte_queue>,
+    bytes: u64,
+    data: *mut *mut c_void,
+) -> shm_status {
     guard(|| {
         let (queue, data) = (&need(queue, "queue")?.0, need_out(data, "data")?);
         // SAFETY: the caller's promise.
@@ -257,6 +291,10 @@ pub unsafe extern "C" fn shm_byte_queue_reserve_wait(
     timeout_ns: u64,
     data: *mut *mut c_void,
 ) -> shm_status {
+    // SAFETY: the caller's promises.
+    if unsafe { reserve_at_once(queue, bytes, data) } {
+        return shm_status::SHM_OK;
+    }
     guard(|| {
         let (queue, data) = (&need(queue, "queue")?.0, need_out(data, "data")?);
         // SAFETY: the caller's promise.
@@ -273,6 +311,19 @@ pub unsafe extern "C" fn shm_byte_queue_reserve_wait(
 /// `queue` is NULL or a handle, used by one producing thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_byte_queue_commit(queue: Option<&shm_byte_queue>, bytes: u64, tag: u64) -> shm_status {
+    match queue {
+        // SAFETY: the caller's promise.
+        Some(queue) if unsafe { queue.0.commit_at_once(bytes, tag) } => shm_status::SHM_OK,
+        // SAFETY: as above.
+        _ => unsafe { commit_otherwise(queue, bytes, tag) },
+    }
+}
+
+/// # Safety
+/// As `shm_byte_queue_commit`.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn commit_otherwise(queue: Option<&shm_byte_queue>, bytes: u64, tag: u64) -> shm_status {
     guard(|| {
         // SAFETY: the caller's promise.
         unsafe { need(queue, "queue")?.0.commit(bytes, tag) }?;
@@ -313,6 +364,34 @@ pub unsafe extern "C" fn shm_byte_queue_send(
     length: u64,
     tag: u64,
 ) -> shm_status {
+    // SAFETY: the caller's promises.
+    unsafe {
+        if send_at_once(queue, data, length, tag) {
+            shm_status::SHM_OK
+        } else {
+            send_otherwise(queue, data, length, tag)
+        }
+    }
+}
+
+/// # Safety
+/// As `shm_byte_queue_send`.
+#[inline(always)]
+unsafe fn send_at_once(queue: Option<&shm_byte_queue>, data: *const c_void, length: u64, tag: u64) -> bool {
+    // SAFETY: the caller's promises; not NULL.
+    queue.is_some_and(|queue| !data.is_null() && unsafe { queue.0.send_at_once(data.cast(), length, tag) })
+}
+
+/// # Safety
+/// As `shm_byte_queue_send`.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn send_otherwise(
+    queue: Option<&shm_byte_queue>,
+    data: *const c_void,
+    length: u64,
+    tag: u64,
+) -> shm_status {
     guard(|| {
         let (queue, data) = (&need(queue, "queue")?.0, need_message(data, length)?);
         // SAFETY: the caller's promises.
@@ -326,6 +405,27 @@ pub unsafe extern "C" fn shm_byte_queue_send(
 /// As `shm_byte_queue_send`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_byte_queue_send_wait(
+    queue: Option<&shm_byte_queue>,
+    data: *const c_void,
+    length: u64,
+    tag: u64,
+    timeout_ns: u64,
+) -> shm_status {
+    // SAFETY: the caller's promises.
+    unsafe {
+        if send_at_once(queue, data, length, tag) {
+            shm_status::SHM_OK
+        } else {
+            wait_and_send(queue, data, length, tag, timeout_ns)
+        }
+    }
+}
+
+/// # Safety
+/// As `shm_byte_queue_send`.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn wait_and_send(
     queue: Option<&shm_byte_queue>,
     data: *const c_void,
     length: u64,
@@ -415,6 +515,32 @@ pub unsafe extern "C" fn shm_byte_queue_consume(queue: Option<&shm_byte_queue>, 
 /// `queue` is NULL or a handle, used by one consuming thread; `out` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_byte_queue_receive(queue: Option<&shm_byte_queue>, out: *mut shm_message) -> shm_status {
+    // SAFETY: the caller's promises.
+    unsafe { if receive_at_once(queue, out) { shm_status::SHM_OK } else { receive_otherwise(queue, out) } }
+}
+
+/// # Safety
+/// As `shm_byte_queue_receive`.
+#[inline(always)]
+unsafe fn receive_at_once(queue: Option<&shm_byte_queue>, out: *mut shm_message) -> bool {
+    // SAFETY: the caller's promises; not NULL.
+    unsafe {
+        if let Some(queue) = queue
+            && !out.is_null()
+            && let Some(message) = queue.0.receive_at_once()
+        {
+            out.write(message.into());
+            return true;
+        }
+    }
+    false
+}
+
+/// # Safety
+/// As `shm_byte_queue_receive`.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn receive_otherwise(queue: Option<&shm_byte_queue>, out: *mut shm_message) -> shm_status {
     guard(|| {
         let (queue, out) = (&need(queue, "queue")?.0, need_out(out, "out")?);
         // SAFETY: the caller's promise.
@@ -428,6 +554,19 @@ pub unsafe extern "C" fn shm_byte_queue_receive(queue: Option<&shm_byte_queue>, 
 /// As `shm_byte_queue_receive`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_byte_queue_receive_wait(
+    queue: Option<&shm_byte_queue>,
+    timeout_ns: u64,
+    out: *mut shm_message,
+) -> shm_status {
+    // SAFETY: the caller's promises.
+    unsafe { if receive_at_once(queue, out) { shm_status::SHM_OK } else { wait_and_receive(queue, timeout_ns, out) } }
+}
+
+/// # Safety
+/// As `shm_byte_queue_receive`.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn wait_and_receive(
     queue: Option<&shm_byte_queue>,
     timeout_ns: u64,
     out: *mut shm_message,
@@ -508,6 +647,19 @@ pub unsafe extern "C" fn shm_byte_queue_receive_batch_wait(
 /// `queue` is NULL or a handle, used by one consuming thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_byte_queue_release(queue: Option<&shm_byte_queue>) -> shm_status {
+    match queue {
+        // SAFETY: the caller's promise.
+        Some(queue) if unsafe { queue.0.release_at_once() } => shm_status::SHM_OK,
+        // SAFETY: as above.
+        _ => unsafe { release_otherwise(queue) },
+    }
+}
+
+/// # Safety
+/// As `shm_byte_queue_release`.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn release_otherwise(queue: Option<&shm_byte_queue>) -> shm_status {
     guard(|| {
         // SAFETY: the caller's promise.
         unsafe { need(queue, "queue")?.0.release() }?;
@@ -526,6 +678,32 @@ pub unsafe extern "C" fn shm_byte_queue_release(queue: Option<&shm_byte_queue>) 
 /// writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_byte_queue_receive_into(
+    queue: Option<&shm_byte_queue>,
+    buffer: *mut c_void,
+    size: usize,
+    length: *mut u64,
+    tag: *mut u64,
+) -> shm_status {
+    // SAFETY: the caller's promises; not NULL.
+    unsafe {
+        if let Some(queue) = queue
+            && !buffer.is_null()
+            && !length.is_null()
+            && let Some((bytes, sent)) = queue.0.receive_into_at_once(buffer.cast(), size as u64)
+        {
+            length.write(bytes);
+            put(tag, sent);
+            return shm_status::SHM_OK;
+        }
+        receive_into_otherwise(queue, buffer, size, length, tag)
+    }
+}
+
+/// # Safety
+/// As `shm_byte_queue_receive_into`.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn receive_into_otherwise(
     queue: Option<&shm_byte_queue>,
     buffer: *mut c_void,
     size: usize,
