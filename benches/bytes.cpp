@@ -102,7 +102,7 @@ struct ours : link {
     queue.set_spin(spin);
   }
   void be_receiver() override {
-    segment = shmds::segment::open(name);
+    segment = shmds::segment::open(name, {.prefault = true});
     queue = shmds::byte_queue::open(segment, "q");
     queue.set_spin(spin);
   }

@@ -63,6 +63,21 @@ fn without_prefaulting_pages_come_when_they_are_touched_and_with_it_all_are_ther
 }
 
 #[test]
+fn a_byte_queue_in_prefaulted_memory_has_no_pages_left_to_come() {
+    let name = Name::new();
+    let buffer = 1 << 20;
+    let rss = |options: SegmentOptions| {
+        let segment = Segment::create(&name, &options).unwrap();
+        let queue = ByteQueue::create(&segment, "q", &ByteQueueOptions::stream(buffer)).unwrap();
+        let room = queue.reserve(1).unwrap().unwrap().as_mut_ptr().addr();
+        // The two halves are mappings of their own.
+        [room, room + buffer as usize].map(|address| books_at(address)["Rss"])
+    };
+    assert_eq!(rss(options().prefault()), [buffer / 1024; 2]);
+    assert_eq!(rss(options()), [0; 2]);
+}
+
+#[test]
 fn locked_memory_is_locked() {
     let name = Name::new();
     let segment = Segment::create(&name, &options().lock_memory()).unwrap();

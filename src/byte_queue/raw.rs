@@ -182,6 +182,9 @@ impl RawByteQueue {
         // SAFETY: a part of the segment's mapping, which is a shared one.
         let doubled = unsafe { Doubled::new(buffer.base(), buffer.len()) }
             .map_err(|error| Error::system(format_args!("cannot map byte queue '{}' twice", entry.name), error))?;
+        if section.segment().attachment().is_prefaulted() {
+            doubled.prefault();
+        }
         // SAFETY: the buffer of this shape, doubled; the handle keeps it.
         let placed = unsafe { Placed::new(section.region(), doubled.base(), shape) }.ok_or_else(corrupt)?;
         let (handle, spin) = (Section::next_handle(), AtomicU64::new(SPIN));

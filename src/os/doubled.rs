@@ -6,11 +6,13 @@ use std::ptr::NonNull;
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::mapping::HUGE_PAGE;
+use super::memory::fill_page_table;
 
 /// `2 * len` bytes of address space, in huge pages where the shared mapping is and `len` is a multiple of them, both halves of which are the same memory; unmapped when dropped.
 #[derive(Debug)]
 pub(crate) struct Doubled {
     base: NonNull<u8>,
+    len: usize,
     /// The reservation that both halves lie in: it owns the whole range, so nothing else can come to lie there.
     _range: MmapRaw,
 }
@@ -46,7 +48,14 @@ impl Doubled {
                 return Err(error);
             }
         }
-        Ok(Self { base, _range: range })
+        Ok(Self { base, len, _range: range })
+    }
+
+    /// Has every page of both halves in this process's page table, if the kernel will: the shared mapping's entries are its own. Reading does, as
+    /// the pages are there already, and are written back nowhere for having been looked at.
+    pub(crate) fn prefault(&self) {
+        // SAFETY: both halves, which are mapped, and readable as the shared mapping is.
+        let _ = unsafe { fill_page_table(self.base, 2 * self.len, libc::MADV_POPULATE_READ) };
     }
 
     pub(crate) fn base(&self) -> NonNull<u8> {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::mapping::{HUGE_PAGE, Mapping};
@@ -20,17 +21,8 @@ impl Mapping {
     pub(crate) fn prefault(&self, only_read: bool) -> io::Result<()> {
         let read = only_read || self.is_read_only();
         let populate = if read { libc::MADV_POPULATE_READ } else { libc::MADV_POPULATE_WRITE };
-        match self.advise(self.len(), populate) {
-            // Before Linux 5.14: by touching.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                for offset in (0..self.len()).step_by(process::page_size()) {
-                    // SAFETY: inside the mapping; an atomic, whatever others do there.
-                    unsafe { self.base().add(offset).cast::<AtomicU8>().as_ref() }.load(Ordering::Relaxed);
-                }
-                Ok(())
-            }
-            result => result,
-        }
+        // SAFETY: the whole of our mapping.
+        unsafe { fill_page_table(self.base(), self.len(), populate) }
     }
 
     /// Keeps every page in memory, and in this process's page table.
@@ -99,6 +91,25 @@ impl Mapping {
             )
         };
         check(result as libc::c_int).map(drop)
+    }
+}
+
+/// Has every page of a range in this process's page table; `populate` says how, MADV_POPULATE_READ or MADV_POPULATE_WRITE.
+///
+/// # Safety
+/// It is mapped, readable, and for MADV_POPULATE_WRITE writable.
+pub(super) unsafe fn fill_page_table(base: NonNull<u8>, len: usize, populate: libc::c_int) -> io::Result<()> {
+    // SAFETY: the caller's promise; advice that leaves the contents alone.
+    match check(unsafe { libc::madvise(base.as_ptr().cast(), len, populate) }) {
+        // Before Linux 5.14: by touching.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            for offset in (0..len).step_by(process::page_size()) {
+                // SAFETY: inside the range; an atomic, whatever others do there.
+                unsafe { base.add(offset).cast::<AtomicU8>().as_ref() }.load(Ordering::Relaxed);
+            }
+            Ok(())
+        }
+        result => result.map(drop),
     }
 }
 

@@ -41,6 +41,7 @@ pub(crate) struct Attachment {
     pub(super) identity: Identity,
     mapping: Mapping,
     unavailable: Vec<Unavailable>,
+    prefaulted: bool,
     layout: Layout,
     pub(super) read_only: bool,
     pub(super) persistent: bool,
@@ -133,6 +134,7 @@ impl Attachment {
                 identity: Identity::of(metadata),
                 mapping,
                 unavailable,
+                prefaulted: options.memory.prefault,
                 layout,
                 read_only: options.read_only,
                 persistent,
@@ -173,6 +175,11 @@ impl Attachment {
     /// The wishes about our memory that were not granted.
     pub(crate) fn unavailable(&self) -> &[Unavailable] {
         &self.unavailable
+    }
+
+    /// Whether no page faults are wished for, which other mappings of the same memory have to see to themselves.
+    pub(crate) fn is_prefaulted(&self) -> bool {
+        self.prefaulted
     }
 
     /// Whether wakers in this process must fence for themselves.
