@@ -1,5 +1,5 @@
 // The C++ face of byte queues.
-#include "support.h"
+#include "support.hpp"
 
 #include "shmds.hpp"
 
@@ -27,18 +27,6 @@ struct positive {
 };
 
 shmds::segment fresh() { return shmds::segment::create(new_name(), {.size = 1 << 20, .exclusive = true}); }
-
-/// The call throws this status, and the sentence has this in it.
-void throws(auto call, shmds::status status, std::string_view part) {
-  try {
-    call();
-  } catch (const shmds::error& e) {
-    if (e.status() != status) FAIL("threw %d: %s", static_cast<int>(e.status()), e.what());
-    if (std::string_view(e.what()).find(part) == std::string_view::npos) FAIL("lacks it: %s", e.what());
-    return;
-  }
-  FAIL("did not throw");
-}
 
 static_assert(std::ranges::input_range<shmds::byte_messages>);
 static_assert(!std::is_copy_constructible_v<shmds::byte_queue> && std::is_nothrow_move_constructible_v<shmds::byte_queue>);

@@ -1,5 +1,5 @@
 // The C++ face of rings.
-#include "support.h"
+#include "support.hpp"
 
 #include "shmds.hpp"
 
@@ -30,18 +30,6 @@ using numbers = shmds::ring<std::uint64_t>;
 shmds::segment fresh(const char* name) { return shmds::segment::create(name, {.size = 1 << 20, .exclusive = true}); }
 
 shmds::segment look(const char* name) { return shmds::segment::open(name, {.read_only = true}); }
-
-/// The call throws this status, and the sentence has this in it.
-void throws(auto call, shmds::status status, std::string_view part) {
-  try {
-    call();
-  } catch (const shmds::error& e) {
-    if (e.status() != status) FAIL("threw %d: %s", static_cast<int>(e.status()), e.what());
-    if (std::string_view(e.what()).find(part) == std::string_view::npos) FAIL("lacks it: %s", e.what());
-    return;
-  }
-  FAIL("did not throw");
-}
 
 std::vector<std::uint64_t> from(std::uint64_t first, std::size_t count) {
   std::vector<std::uint64_t> all(count);

@@ -1,5 +1,5 @@
 // The C++ face of areas of chunks.
-#include "support.h"
+#include "support.hpp"
 #include "support_speculo.h"
 
 #include "shmds.hpp"
@@ -41,17 +41,6 @@ std::vector<std::string> valid(reader& from) {
   std::vector<std::string> all;
   for (const auto& chunk : from) all.push_back(text(chunk));
   return all;
-}
-
-void throws(auto call, shmds::status status, std::string_view part) {
-  try {
-    call();
-  } catch (const shmds::error& e) {
-    if (e.status() != status) FAIL("threw %d: %s", static_cast<int>(e.status()), e.what());
-    if (std::string_view(e.what()).find(part) == std::string_view::npos) FAIL("lacks it: %s", e.what());
-    return;
-  }
-  FAIL("did not throw");
 }
 
 void chunks_are_filled_in_place_and_read_in_place() {

@@ -1,5 +1,5 @@
 // The C++ face of spans, arrays, atomics and pools.
-#include "support.h"
+#include "support.hpp"
 
 #include "shmds.hpp"
 
@@ -26,18 +26,6 @@ struct positive {
 shmds::segment fresh(const char* name) { return shmds::segment::create(name, {.size = 1 << 20, .exclusive = true}); }
 
 shmds::segment look(const char* name) { return shmds::segment::open(name, {.read_only = true}); }
-
-/// The call throws this status, and the sentence has this in it.
-void throws(auto call, shmds::status status, std::string_view part) {
-  try {
-    call();
-  } catch (const shmds::error& e) {
-    if (e.status() != status) FAIL("threw %d: %s", static_cast<int>(e.status()), e.what());
-    if (std::string_view(e.what()).find(part) == std::string_view::npos) FAIL("lacks it: %s", e.what());
-    return;
-  }
-  FAIL("did not throw");
-}
 
 static_assert(std::ranges::contiguous_range<const shmds::array<point>>);
 static_assert(std::ranges::input_range<shmds::pool_range>);

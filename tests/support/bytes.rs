@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use shmds::{ByteQueue, Error, Result, Segment, SegmentOptions, Status};
 
-use super::peer::role_words;
-use super::say;
+use super::peer::play;
 
 /// Flags of the table's entry, as docs/FORMAT.md has them.
 const FRAMED: u32 = 1;
@@ -69,13 +68,7 @@ fn at(seed: u64, position: u64) -> u8 {
 #[test]
 #[ignore = "not a test: the process that tests start as their peer in Rust"]
 fn bytes_role() {
-    let Some(words) = role_words() else { return };
-    println!();
-    if let Err(error) = run(&words) {
-        say(&format!("peer: {words:?}: {error}"));
-        std::process::exit(1);
-    }
-    std::process::exit(0);
+    play(run);
 }
 
 struct Job {

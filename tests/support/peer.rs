@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::PATIENCE;
+use super::{PATIENCE, say};
 
 /// What a peer is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +109,17 @@ fn role_command(test: &str, words: &str) -> Command {
 pub fn role_words() -> Option<Vec<String>> {
     let words = std::env::var(ROLE_WORDS).ok()?;
     Some(words.split(' ').map(str::to_owned).collect())
+}
+
+/// What a peer in Rust does, if this process was started as one; it ends with it.
+pub fn play(run: impl FnOnce(&[String]) -> shmds::Result<()>) {
+    let Some(words) = role_words() else { return };
+    println!();
+    if let Err(error) = run(&words) {
+        say(&format!("peer: {words:?}: {error}"));
+        std::process::exit(1);
+    }
+    std::process::exit(0);
 }
 
 impl Peer {

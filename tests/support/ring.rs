@@ -7,8 +7,7 @@ use std::time::Duration;
 use shmds::{Array, Atomic, Result, Ring, RingOptions, RingStart, Segment, SegmentOptions};
 
 use super::files::Name;
-use super::peer::{Language, Peer, role_words};
-use super::say;
+use super::peer::{Language, Peer, play};
 
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -90,13 +89,7 @@ pub fn verdict(peer: Peer) -> (u64, u64) {
 #[test]
 #[ignore = "not a test: the process that tests start as their peer in Rust"]
 fn ring_role() {
-    let Some(words) = role_words() else { return };
-    println!();
-    if let Err(error) = run(&words) {
-        say(&format!("peer: {words:?}: {error}"));
-        std::process::exit(1);
-    }
-    std::process::exit(0);
+    play(run);
 }
 
 struct Job {
