@@ -288,6 +288,16 @@ impl Writer {
         ))
     }
 
+    /// Also refuses what must wait until the chunk that is allocated is committed or discarded.
+    fn without_draft(&self) -> Result<()> {
+        self.ours()?;
+        if self.draft.is_none() {
+            return Ok(());
+        }
+        let what = self.place.what();
+        Err(fail!(Busy, "a chunk of {what} is allocated, and neither committed nor discarded"))
+    }
+
     fn now(&self) -> u64 {
         self.clock.now()
     }
@@ -318,14 +328,7 @@ impl Writer {
         expires: u64,
         id: Option<u64>,
     ) -> Result<Result<(u64, *mut u8), Status>> {
-        self.ours()?;
-        if self.draft.is_some() {
-            return Err(fail!(
-                Busy,
-                "a chunk of {} is allocated, and neither committed nor discarded",
-                self.place.what()
-            ));
-        }
+        self.without_draft()?;
         let too_large = || fail!(Invalid, "{} cannot have a chunk of {size} bytes", self.place.what());
         let bytes = chunk_bytes(size).ok_or_else(too_large)?;
         if bytes > self.settings.largest.saturating_sub(FIRST) {
@@ -419,14 +422,7 @@ impl Writer {
 
     /// Compacts now; false when nothing would be gained, or there is no room for it.
     pub(crate) fn collect(&mut self) -> Result<bool> {
-        self.ours()?;
-        if self.draft.is_some() {
-            return Err(fail!(
-                Busy,
-                "a chunk of {} is allocated, and neither committed nor discarded",
-                self.place.what()
-            ));
-        }
+        self.without_draft()?;
         self.expire();
         if self.live == self.tail - FIRST {
             return Ok(false);
