@@ -48,7 +48,7 @@ use super::layout::{Control, Placed};
 use super::{Attempt, Claimed};
 use crate::error::{Result, fail};
 use crate::os::wiped::Wiped;
-use crate::shared::{CacheAligned, Width, load_element, store_element};
+use crate::shared::{CacheAligned, Dynamic, Width, load_element, store_element};
 use crate::sync::{AtomicU64, Ordering, PUBLISH, prefetch, spin, stored};
 
 const COUNT_BITS: u32 = 8;
@@ -461,7 +461,7 @@ impl Spsc {
             if self.is_dense(bytes) {
                 let some = (producer.stop.addr() - producer.element.addr()).min((count - done) * bytes);
                 // SAFETY: as in `enqueue`, for the rest of this run at most, and inside the caller's elements.
-                unsafe { copy_run(elements.add(done * bytes), producer.element, some) };
+                unsafe { Dynamic(some).copy(elements.add(done * bytes), producer.element) };
                 stored();
                 let moved = some / bytes;
                 producer.value += moved as u64 - 1;
@@ -562,7 +562,7 @@ impl Spsc {
             consumer.element = consumer.news.0.as_mut_ptr().wrapping_add(from.addr() - consumer.word.addr());
             // SAFETY: there are several to a line, so it is a packed one, and both ranges end inside their lines; the producer is
             // done with these elements and does not touch them before `head` or `exact` passes them.
-            unsafe { copy_run(from, consumer.element, bytes) };
+            unsafe { Dynamic(bytes).copy(from, consumer.element) };
         }
         consumer.stop = consumer.element.wrapping_add(bytes);
         consumer.value += fresh;
@@ -655,7 +655,7 @@ impl Spsc {
             if self.is_dense(bytes) {
                 let some = (consumer.stop.addr() - consumer.element.addr()).min((count - done) * bytes);
                 // SAFETY: as in `dequeue`, for the rest of this run at most, and inside the caller's elements.
-                unsafe { copy_run(consumer.element, elements.add(done * bytes), some) };
+                unsafe { Dynamic(some).copy(consumer.element, elements.add(done * bytes)) };
                 self.pass(consumer, some / bytes);
                 done += some / bytes;
             } else {
@@ -714,24 +714,6 @@ impl Spsc {
         let head = self.control().exact.position.load(Ordering::Acquire);
         (self.published(self.control().tail.load(Ordering::Acquire).max(head)), head)
     }
-}
-
-/// Copies a run of a packed line: mostly a few words, which are not worth a loop.
-///
-/// # Safety
-/// Both ranges are valid for that many bytes, and do not overlap.
-#[inline(always)]
-unsafe fn copy_run(from: *const u8, to: *mut u8, bytes: usize) {
-    macro_rules! words {
-        ($($bytes:literal)*) => {
-            match bytes {
-                $($bytes => from.copy_to_nonoverlapping(to, $bytes),)*
-                _ => from.copy_to_nonoverlapping(to, bytes),
-            }
-        };
-    }
-    // SAFETY: the caller's promise.
-    unsafe { words!(8 16 24 32 40 48 56) }
 }
 
 /// Whether `dead` was shown an element in place, which is lost with it. What a producer had not published was never there.

@@ -102,7 +102,7 @@ impl Width for Dynamic {
             };
         }
         // SAFETY: the caller's promise.
-        unsafe { widths!(8 64 16 32 4 24 48 128 1 2 12) }
+        unsafe { widths!(8 64 16 32 4 24 48 128 1 2 12 40 56) }
     }
 }
 
