@@ -160,6 +160,9 @@ void names_may_be_any_kind_of_string() {
   const std::string_view part = std::string_view("queue-and-more").substr(0, 5); // not terminated where it ends
   const auto queue = shmds::queue<int>::create(segment, part, {.capacity = 4});
   CHECK(segment.find("queue").has_value() && !segment.find("queue-and-more"));
+  for (const auto text : {std::string_view("queue\0", 6), std::string_view("queue\0x", 7), std::string_view("nil\0x", 5)}) {
+    CHECK_THROWS((void)segment.find(text), shmds::status::invalid, "NUL");
+  }
   CHECK(queue.name() == "queue");
 }
 

@@ -632,7 +632,7 @@ typedef struct shm_entry {
    */
   uint32_t reserved;
   /**
-   * Its name, NUL-terminated.
+   * Its name, NUL-terminated; what is behind that is not written.
    */
   char name[SHM_NAME_CAPACITY];
 } shm_entry;

@@ -23,6 +23,7 @@
 
 #include "shmds.h"
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <chrono>
@@ -129,6 +130,13 @@ union room {
   room() noexcept : nothing() {}
   char nothing;
   T value;
+};
+
+/// Converts to what `make` returns, which is then made where it is to be: for what takes long to copy.
+template <class Make>
+struct made_by {
+  Make make;
+  operator std::invoke_result_t<Make>() const { return make(); }
 };
 
 }  // namespace detail
@@ -420,8 +428,17 @@ class segment {
   /// The structures by name: `for (const auto& e : segment.entries())`.
   [[nodiscard]] entry_range entries() const noexcept { return entry_range(native()); }
   [[nodiscard]] std::optional<entry> find(std::string_view name) const {
-    entry found;  // all of it is written, or none of it read
-    if (!detail::check_found(shm_table_find(native(), detail::c_name(name).c_str(), &found))) return {};
+    bool there = false;
+    std::optional<entry> found(std::in_place, detail::made_by([&] {
+      entry made;  // all of it is written, or none of it read
+      // A NUL inside the name would cut it short, and its end would not be written.
+      const auto last = name.empty() ? 0 : std::min(name.size(), sizeof(made.name)) - 1;
+      made.name[last] = '\0';
+      there = detail::check_found(shm_table_find(native(), std::string(name).c_str(), &made));
+      if (made.name[last] == '\0') detail::c_name(name);
+      return made;
+    }));
+    if (!there) found.reset();
     return found;
   }
   /// Waits until a structure of that name is there; nothing if it did not come in time.

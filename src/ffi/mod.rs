@@ -230,16 +230,10 @@ unsafe fn give_entry(entry: &Entry, out: *mut shm_entry) -> Result<Status> {
     Ok(Status::Ok)
 }
 
-/// A name in a fixed buffer, NUL-padded.
+/// A name in a fixed buffer, as far as there is room for it and a NUL; NUL-padded.
 fn put_text<const N: usize>(text: &str) -> [c_char; N] {
     let mut buffer = [0; N];
-    fill_text(&mut buffer, text.as_bytes());
-    buffer
-}
-
-/// Copies a name into a zeroed buffer, as far as there is room for it and a NUL.
-#[inline]
-fn fill_text<const N: usize>(buffer: &mut [c_char; N], text: &[u8]) {
-    let text = bytemuck::cast_slice(&text[..text.len().min(N - 1)]);
+    let text = bytemuck::cast_slice(&text.as_bytes()[..text.len().min(N - 1)]);
     buffer[..text.len()].copy_from_slice(text);
+    buffer
 }

@@ -42,7 +42,7 @@ pub(crate) struct Attachment {
     mapping: Mapping,
     unavailable: Vec<Unavailable>,
     prefaulted: bool,
-    layout: Layout,
+    table: Table,
     pub(super) read_only: bool,
     pub(super) persistent: bool,
     lock_timeout: Duration,
@@ -128,6 +128,8 @@ impl Attachment {
         let what = place.what();
         process_events::enrol(&what, || {
             let file = reopen().map_err(|error| Error::system(format_args!("cannot open {what}"), error))?;
+            // SAFETY: the mapping moves into the attachment, which keeps it where it is and outlives its table.
+            let region = unsafe { Region::new(mapping.base(), mapping.len()) };
             Ok(Arc::new(Self {
                 place: place.clone(),
                 file: ManuallyDrop::new(file),
@@ -135,7 +137,7 @@ impl Attachment {
                 mapping,
                 unavailable,
                 prefaulted: options.memory.prefault,
-                layout,
+                table: Table::new(region, layout),
                 read_only: options.read_only,
                 persistent,
                 lock_timeout: options.lock_timeout,
@@ -161,7 +163,7 @@ impl Attachment {
     }
 
     pub(crate) fn layout(&self) -> &Layout {
-        &self.layout
+        self.table.layout()
     }
 
     pub(crate) fn is_read_only(&self) -> bool {
@@ -214,18 +216,18 @@ impl Attachment {
         unsafe { self.mapping.base().cast().as_ref() }
     }
 
-    pub(crate) fn table(&self) -> Table {
-        Table::new(self.region(), self.layout)
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
     }
 
     pub(crate) fn record(&self, id: u32) -> &Record {
-        let offset = self.layout.participants_offset + u64::from(id - 1) * PARTICIPANT_BYTES;
+        let offset = self.layout().participants_offset + u64::from(id - 1) * PARTICIPANT_BYTES;
         // SAFETY: `id` is at most max_participants, so by the layout this is inside the mapping, aligned, and atomics.
         unsafe { self.mapping.base().add(offset as usize).cast().as_ref() }
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = u32> + use<> {
-        1..=self.layout.max_participants
+        1..=self.layout().max_participants
     }
 
     /// Takes the segment's lock, waiting no longer than this attachment's limit.
@@ -311,7 +313,7 @@ impl Attachment {
             return self.lock_shared(READERS_BYTE);
         }
         let Some(id) = self.take_record(&self.file, locked).map_err(|error| self.cannot_lock(error))? else {
-            let most = self.layout.max_participants;
+            let most = self.layout().max_participants;
             return Err(fail!(Limit, "{} has all of its {most} participants", self.what()));
         };
         self.become_participant(id);
@@ -414,7 +416,7 @@ impl Attachment {
 
     /// The part of the mapping that a section covers, if the entry tells the truth.
     pub(crate) fn section(&self, offset: u64, size: u64) -> Option<Region> {
-        if offset < self.layout.data_offset {
+        if offset < self.layout().data_offset {
             return None;
         }
         self.region().part(offset, size)
@@ -438,7 +440,7 @@ impl Attachment {
     /// Called when an operation has been stuck behind `owner` for a while: buries it if it is dead. True when something
     /// was done, so that looking again is worth it.
     pub(crate) fn bury_if_dead(&self, owner: u32) -> bool {
-        if owner == 0 || owner > self.layout.max_participants || self.read_only || self.lives(owner) {
+        if owner == 0 || owner > self.layout().max_participants || self.read_only || self.lives(owner) {
             return false;
         }
         let Ok(locked) = self.lock_within(Duration::from_millis(20)) else { return false };
@@ -466,7 +468,7 @@ impl Attachment {
 
     /// What the sections leave free. Under the lock.
     pub(crate) fn free_space(&self, _locked: &Locked<'_>) -> Result<FreeSpace> {
-        FreeSpace::between(&self.layout, self.table().sections())
+        FreeSpace::between(self.layout(), self.table().sections())
     }
 
     /// Notes one more handle of ours on an entry. Under the lock.
@@ -480,7 +482,7 @@ impl Attachment {
                     self.table().add_user(entry, self.me());
                     if self.place.is_file() {
                         // So that after a crash of the machine it is known what was open.
-                        self.sync(0, self.layout.data_offset)
+                        self.sync(0, self.layout().data_offset)
                             .inspect_err(|_| self.table().remove_user(entry, self.me()))?;
                     }
                 }

@@ -53,14 +53,17 @@ impl Region {
 
     /// The `T` at `offset`, if it lies inside and is aligned.
     pub(crate) fn at<T: Shared>(&self, offset: u64) -> Option<&T> {
-        let part = self.part(offset, size_of::<T>() as u64)?;
+        self.slice(offset, 1)?.first()
+    }
+
+    /// The `count` `T`s from `offset` on, if all of them lie inside and are aligned.
+    #[inline]
+    pub(crate) fn slice<T: Shared>(&self, offset: u64, count: u64) -> Option<&[T]> {
+        let part = self.part(offset, count.checked_mul(size_of::<T>() as u64)?)?;
         let pointer = part.base.cast::<T>();
-        if !pointer.is_aligned() {
-            return None;
-        }
         // SAFETY: inside the range and aligned; `Shared` types are valid for any bytes and made of atomics, so a
         // reference may coexist with whatever other processes do.
-        Some(unsafe { pointer.as_ref() })
+        pointer.is_aligned().then(|| unsafe { NonNull::slice_from_raw_parts(pointer, count as usize).as_ref() })
     }
 
     /// Fills with zero bytes.
@@ -133,5 +136,9 @@ mod tests {
         assert!(region.at::<AtomicU64>(4).is_none());
         assert!(region.at::<AtomicU64>(4096 - 4).is_none());
         assert!(region.at::<AtomicU64>(4088).is_some());
+        assert_eq!(region.slice::<AtomicU64>(4080, 2).map(<[_]>::len), Some(2));
+        for (offset, count) in [(4080, 3), (4, 1), (0, u64::MAX), (8, u64::MAX / 8)] {
+            assert!(region.slice::<AtomicU64>(offset, count).is_none(), "{offset} {count}");
+        }
     }
 }

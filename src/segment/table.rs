@@ -3,7 +3,7 @@
 //! ```text
 //! entry, at entries_offset + index * entry_stride
 //! 0    state    generation << 32 | kind << 8 | phase        (FREE, BUILDING, LIVE, UNLINKED)
-//! 8    hash     FNV-1a of the name
+//! 8    hash     MurmurHash64A of the name
 //! 16   offset   of the section in the segment
 //! 24   size     of the section
 //! 32   elem_size
@@ -33,7 +33,7 @@ use std::ops::Range;
 use super::header::{ENTRY_FIXED_BYTES, Header, Layout, TableShape};
 use super::region::Region;
 use crate::error::{Result, fail};
-use crate::shared::{Shared, fnv1a};
+use crate::shared::{Shared, little_endian, murmur64a};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// What a table entry names.
@@ -208,6 +208,10 @@ impl Table {
         Self { region, layout }
     }
 
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// Refuses names no table could hold, before anything is looked up.
     pub(crate) fn check_name(&self, name: &str) -> Result<()> {
         let most = self.layout.table.name_bytes;
@@ -236,16 +240,16 @@ impl Table {
         self.region.at(offset).expect("inside by the layout")
     }
 
-    fn words(&self, entry: u32, start: u64, count: u64) -> impl Iterator<Item = &AtomicU64> {
+    fn words(&self, entry: u32, start: u64, count: u64) -> &[AtomicU64] {
         let offset = self.layout.entries_offset + u64::from(entry) * self.layout.entry_stride + start;
-        (0..count).map(move |word| self.region.at(offset + word * 8).expect("inside by the layout"))
+        self.region.slice(offset, count).expect("inside by the layout")
     }
 
-    fn name_words(&self, entry: u32) -> impl Iterator<Item = &AtomicU64> {
+    fn name_words(&self, entry: u32) -> &[AtomicU64] {
         self.words(entry, ENTRY_FIXED_BYTES, u64::from(self.layout.table.name_bytes).div_ceil(8))
     }
 
-    fn users_words(&self, entry: u32) -> impl Iterator<Item = &AtomicU64> {
+    fn users_words(&self, entry: u32) -> &[AtomicU64] {
         let start = ENTRY_FIXED_BYTES + u64::from(self.layout.table.name_bytes).next_multiple_of(8);
         self.words(entry, start, u64::from(self.layout.max_participants).div_ceil(64))
     }
@@ -297,7 +301,7 @@ impl Table {
             count: fixed.count.load(Ordering::Relaxed),
             type_tag: fixed.type_tag.load(Ordering::Relaxed),
             interrupted: fixed.interrupted.load(Ordering::Relaxed) != 0,
-            users: self.users_words(entry).map(|word| word.load(Ordering::Relaxed).count_ones()).sum(),
+            users: self.users_words(entry).iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum(),
         };
         // Pairs with the release fence in `build`: whoever saw a field of the next generation sees its state.
         fence(Ordering::Acquire);
@@ -311,7 +315,7 @@ impl Table {
         if name.is_empty() || name.len() > self.layout.table.name_bytes as usize {
             return None;
         }
-        let hash = fnv1a(name);
+        let hash = murmur64a(name);
         self.probe(name, hash).or_else(|| self.find_again(name, hash))
     }
 
@@ -364,7 +368,7 @@ impl Table {
             }
             let same = fixed.hash.load(Ordering::Relaxed) == hash
                 && fixed.name_len.load(Ordering::Relaxed) as usize == name.len()
-                && padded_words(name).zip(self.name_words(entry)).all(|(a, b)| a == b.load(Ordering::Relaxed));
+                && is_stored_in(name, self.name_words(entry));
             fence(Ordering::Acquire);
             if State(fixed.state.load(Ordering::Relaxed)) == state {
                 return same.then_some(state);
@@ -410,7 +414,7 @@ impl Table {
         fixed.state.store(state.0, Ordering::Relaxed);
         // No field of this generation may be seen before its state: pairs with the acquire fences of the readers.
         fence(Ordering::Release);
-        fixed.hash.store(fnv1a(request.name.as_bytes()), Ordering::Relaxed);
+        fixed.hash.store(murmur64a(request.name.as_bytes()), Ordering::Relaxed);
         fixed.offset.store(offset, Ordering::Relaxed);
         fixed.size.store(request.size, Ordering::Relaxed);
         fixed.elem_size.store(request.elem_size, Ordering::Relaxed);
@@ -421,10 +425,10 @@ impl Table {
         fixed.name_len.store(request.name.len() as u32, Ordering::Relaxed);
         fixed.interrupted.store(0, Ordering::Relaxed);
         let padding = std::iter::repeat(0);
-        for (word, value) in self.name_words(entry).zip(padded_words(request.name.as_bytes()).chain(padding)) {
+        for (word, value) in self.name_words(entry).iter().zip(padded_words(request.name.as_bytes()).chain(padding)) {
             word.store(value, Ordering::Relaxed);
         }
-        self.users_words(entry).for_each(|word| word.store(0, Ordering::Relaxed));
+        self.users_words(entry).iter().for_each(|word| word.store(0, Ordering::Relaxed));
         state
     }
 
@@ -511,7 +515,7 @@ impl Table {
 
     fn user(&self, entry: u32, participant: u32) -> Option<(&AtomicU64, u64)> {
         let bit = participant.checked_sub(1)?;
-        Some((self.users_words(entry).nth(bit as usize / 64)?, 1 << (bit % 64)))
+        Some((self.users_words(entry).get(bit as usize / 64)?, 1 << (bit % 64)))
     }
 
     pub(crate) fn add_user(&self, entry: u32, participant: u32) {
@@ -532,14 +536,23 @@ impl Table {
     }
 
     pub(crate) fn has_users(&self, entry: u32) -> bool {
-        self.users_words(entry).any(|word| word.load(Ordering::Acquire) != 0)
+        self.users_words(entry).iter().any(|word| word.load(Ordering::Acquire) != 0)
     }
+}
+
+/// Whether `words` begin with those of `name`.
+#[inline(always)]
+fn is_stored_in(name: &[u8], words: &[AtomicU64]) -> bool {
+    let (whole, rest) = name.as_chunks();
+    let mut words = words.iter().map(|word| word.load(Ordering::Relaxed));
+    whole.iter().all(|chunk| words.next() == Some(u64::from_le_bytes(*chunk)))
+        && (rest.is_empty() || words.next() == Some(little_endian(rest)))
 }
 
 /// A name as the words it is stored in.
 fn padded_words(name: &[u8]) -> impl Iterator<Item = u64> {
     let (whole, rest) = name.as_chunks();
-    let rest = (!rest.is_empty()).then(|| rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+    let rest = (!rest.is_empty()).then(|| little_endian(rest));
     whole.iter().map(|chunk| u64::from_le_bytes(*chunk)).chain(rest)
 }
 
@@ -619,7 +632,7 @@ mod tests {
             assert_eq!(table.find("a").map(|(found, _)| found), Some(entry));
             table.repair();
             assert!(table.header().index_version.load(Ordering::Relaxed).is_multiple_of(2));
-            assert_eq!(table.probe(b"a", fnv1a(b"a")).map(|(found, _)| found), Some(entry));
+            assert_eq!(table.probe(b"a", murmur64a(b"a")).map(|(found, _)| found), Some(entry));
         });
     }
 

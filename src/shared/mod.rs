@@ -18,7 +18,7 @@ pub(crate) use end::{End, Holder};
 pub(crate) use event_count::{EventCount, SLICE};
 #[cfg(not(loom))]
 pub(crate) use event_count::{SPIN, poll};
-pub(crate) use hash::fnv1a;
+pub(crate) use hash::{fnv1a, little_endian, murmur64a};
 #[cfg(not(loom))]
 pub(crate) use latch::Latch;
 pub use plain::Plain;
