@@ -50,7 +50,7 @@ struct test_case {
   bool single;
   std::size_t bytes, capacity, producers, consumers, bulk;
   std::size_t sides() const {
-    for (const char* remote : {"throughput", "round-trip", "wake-up", "hand-over", "ring"}) {
+    for (const char* remote : {"throughput", "apart", "round-trip", "wake-up", "hand-over", "ring"}) {
       if (test == remote) return producers + consumers;
     }
     return 1;

@@ -35,6 +35,9 @@ void work(const worker& me, std::size_t side, Link& there, Link* back) {
       if (side == 0) hand_over<M>(control, there);
       else take_over<M>(control, there);
     }
+  } else if (me.of.test == "apart") {
+    if (side == 0) fill<M>(control, there);
+    else empty<M>(control, there);
   } else if (side < me.of.producers) {
     produce<M>(control, me.of, side, there);
   } else {

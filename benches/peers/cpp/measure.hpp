@@ -6,6 +6,7 @@
 constexpr std::uint64_t span = 30'000'000, span_crowded = 150'000'000, longest_warm_up = 5'000'000;
 constexpr std::uint64_t least_chunk = 8192, batch = 16;
 constexpr std::size_t handed_over = 20'000, not_counted = 1000;
+constexpr std::uint64_t apart = 1000;
 constexpr unsigned producer_bit = 56;
 
 class pauses {
@@ -168,6 +169,50 @@ template <class M, class Link>
 void consume(control_page& control, const test_case& of, std::size_t index, Link& link) {
   if (is_exact(of)) consume_all<M>(control, of, link);
   else consume_shared<M>(control, of, index, link);
+}
+
+inline bool is_turn(const control_page& control, std::uint64_t turn) {
+  while (control.ping.word.load(std::memory_order_acquire) != turn) {
+    if (control.stopped()) return false;
+  }
+  return true;
+}
+
+template <class M, class Link>
+void fill(control_page& control, Link& link) {
+  for (std::uint64_t round = 0; is_turn(control, 2 * round); round++) {
+    const auto begin = now();
+    for (auto number = round * apart; number < (round + 1) * apart; number++) {
+      const M message(number);
+      while (!link.send(message)) {
+      }
+    }
+    control.counts[0].word.store(now() - begin, std::memory_order_relaxed);
+    control.ping.word.store(2 * round + 1, std::memory_order_release);
+  }
+}
+
+template <class M, class Link>
+void empty(control_page& control, Link& link) {
+  std::vector<double> filling, emptying;
+  const auto begin = now();
+  M taken;
+  for (std::uint64_t round = 0;; round++) {
+    check(is_turn(control, 2 * round + 1), "only this side stops");
+    const auto first = now();
+    for (auto number = round * apart; number < (round + 1) * apart; number++) {
+      check(link.receive(taken), "all of them are there");
+      check(taken.sequence() == number, "a message is lost or out of order");
+    }
+    const auto last = now();
+    if (round > 0) {
+      filling.push_back(static_cast<double>(control.counts[0].word.load(std::memory_order_relaxed)) / apart);
+      emptying.push_back(static_cast<double>(last - first) / apart);
+    }
+    if (round > 8 && last - begin > span) break;
+    control.ping.word.store(2 * round + 2, std::memory_order_release);
+  }
+  control.finish({median(filling), median(emptying)});
 }
 
 template <class M, class Link>

@@ -34,6 +34,8 @@ words! {
     Test {
         /// A stream from producers to consumers.
         Throughput = "throughput",
+        /// What a stream would be if its ends never met: one fills the queue, then the other empties it.
+        Apart = "apart",
         /// There and back between two cores, both spinning.
         RoundTrip = "round-trip",
         /// There and back, both asleep in between.
@@ -90,7 +92,9 @@ impl Case {
 
     pub fn all() -> Vec<Self> {
         use Mode::{Mpmc, Spsc};
-        use Test::{Add, Create, HandOver, Load, Lookup, Open, Pair, Pool, Ring, RoundTrip, Slept, Throughput, WakeUp};
+        use Test::{
+            Add, Apart, Create, HandOver, Load, Lookup, Open, Pair, Pool, Ring, RoundTrip, Slept, Throughput, WakeUp,
+        };
         let mut all = Vec::new();
         for mode in [Spsc, Mpmc] {
             for test in [Throughput, RoundTrip, Pair] {
@@ -101,6 +105,7 @@ impl Case {
             all.extend([8, 64].map(|bytes| Self::new(Throughput, mode, bytes).capacity(65536)));
         }
         all.extend([64, 256].map(|bytes| Self::new(Throughput, Spsc, bytes).bulk()));
+        all.extend([8, 64, 256].map(|bytes| Self::new(Apart, Spsc, bytes)));
         all.push(Self::new(Throughput, Spsc, 256).capacity(65536));
         for both in [2, 4] {
             all.extend([8, 64].map(|bytes| Self::new(Throughput, Mpmc, bytes).between(both, both)));
@@ -118,9 +123,9 @@ impl Case {
 
     /// Processes, or threads, it takes.
     pub fn sides(&self) -> usize {
-        use Test::{HandOver, Ring, RoundTrip, Throughput, WakeUp};
+        use Test::{Apart, HandOver, Ring, RoundTrip, Throughput, WakeUp};
         match self.test {
-            Throughput | RoundTrip | WakeUp | HandOver | Ring => self.producers + self.consumers,
+            Throughput | Apart | RoundTrip | WakeUp | HandOver | Ring => self.producers + self.consumers,
             _ => 1,
         }
     }
@@ -129,6 +134,7 @@ impl Case {
     pub fn values(&self) -> &'static [(&'static str, &'static str)] {
         match self.test {
             Test::Throughput => &[("", "M/s")],
+            Test::Apart => &[(", put in", "ns"), (", taken out", "ns")],
             Test::RoundTrip => &[("", "ns"), (", p99", "ns"), (", p99.9", "ns")],
             Test::HandOver => &[(", median", "ns"), (", p99", "ns"), (", p99.9", "ns")],
             Test::WakeUp => &[("", "ns"), (", the call that wakes", "ns")],
@@ -165,6 +171,7 @@ impl fmt::Display for Case {
         let mode = self.mode.word();
         match self.test {
             Test::Throughput => write!(f, "throughput {mode} {bytes} B")?,
+            Test::Apart => write!(f, "one end at a time, {mode} {bytes} B")?,
             Test::RoundTrip => write!(f, "round trip {mode} {bytes} B")?,
             Test::Pair => write!(f, "pair {mode} {bytes} B")?,
             Test::Ring => write!(f, "ring {bytes} B, {} to {}", self.producers, self.consumers)?,

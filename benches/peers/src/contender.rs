@@ -62,9 +62,9 @@ impl Contender {
     }
 }
 
-/// Throughput, round trips and pairs over a queue of this mode.
+/// Streams, round trips and pairs over a queue of this mode.
 fn queue(case: &Case, mode: Mode) -> bool {
-    case.mode == mode && matches!(case.test, Test::Throughput | Test::RoundTrip | Test::Pair)
+    case.mode == mode && matches!(case.test, Test::Throughput | Test::Apart | Test::RoundTrip | Test::Pair)
 }
 
 fn remote(case: &Case) -> bool {

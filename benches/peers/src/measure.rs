@@ -22,6 +22,8 @@ const WARM_UP: u64 = 5_000_000;
 const CHUNK: u64 = 8192;
 /// Round trips between two looks at the clock.
 const BATCH: u64 = 16;
+/// Messages that go in before any is taken out: fewer than all queues have room for.
+const APART: u64 = 1000;
 /// Messages handed over, and at the beginning not counted.
 const HANDED_OVER: usize = 20_000;
 const NOT_COUNTED: usize = 1000;
@@ -164,6 +166,50 @@ fn consume_shared<M: Message>(control: &Control, case: &Case, index: usize, mut 
     }
 }
 
+/// Waits for a turn of one of two sides; false when there is none any more.
+fn is_turn(control: &Control, turn: u64) -> bool {
+    while control.ping.0.load(Acquire) != turn {
+        if control.is_stopped() {
+            return false;
+        }
+    }
+    true
+}
+
+/// Fills a queue while nobody empties it.
+pub fn fill<M: Message>(control: &Control, mut sender: impl Sender<M>) {
+    for round in 0.. {
+        if !is_turn(control, 2 * round) {
+            return;
+        }
+        let begin = now();
+        (0..APART).for_each(|number| while !sender.send(&M::new(round * APART + number)) {});
+        control.counts[0].0.store(now() - begin, Relaxed);
+        control.ping.0.store(2 * round + 1, Release);
+    }
+}
+
+/// Empties a queue while nobody fills it. Measures nanoseconds a message of both.
+pub fn empty<M: Message>(control: &Control, mut receiver: impl Receiver<M>) {
+    let (mut filling, mut emptying) = (Vec::new(), Vec::new());
+    let begin = now();
+    for round in 0.. {
+        assert!(is_turn(control, 2 * round + 1), "only this side stops");
+        let first = now();
+        for number in round * APART..(round + 1) * APART {
+            let message = receiver.receive().expect("all of them are there");
+            assert!(message.sequence() == number, "message {number} is lost or out of order");
+        }
+        let last = now();
+        filling.push(control.counts[0].0.load(Relaxed) as f64 / APART as f64);
+        emptying.push((last - first) as f64 / APART as f64);
+        if filling.len() > 8 && last - begin > SPAN {
+            return control.finish(&[median(&mut filling[1..]), median(&mut emptying[1..])]);
+        }
+        control.ping.0.store(2 * round + 2, Release);
+    }
+}
+
 /// Measures nanoseconds a round trip: the median of batches, and percentiles of single ones.
 pub fn ping<M: Message>(control: &Control, mut sender: impl Sender<M>, mut receiver: impl Receiver<M>) {
     let mut sequence = 0;
@@ -300,10 +346,8 @@ pub fn floor_copy(control: &Control, case: &Case, writes: bool) {
     let begin = now();
     while !control.is_stopped() {
         let wanted = if writes { 2 * turn } else { 2 * turn + 1 };
-        while control.ping.0.load(Acquire) != wanted {
-            if control.is_stopped() {
-                return;
-            }
+        if !is_turn(control, wanted) {
+            return;
         }
         // SAFETY: the arena is longer, and it is this side's turn.
         unsafe {

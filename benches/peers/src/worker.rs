@@ -191,8 +191,8 @@ impl Worker {
         let side = self.side();
         let is_producer = side < self.case.producers;
         let job = match self.case.test {
-            Test::Throughput if is_producer => Job::Produce(sender("there")),
-            Test::Throughput => Job::Consume(receiver("there")),
+            Test::Throughput | Test::Apart if is_producer => Job::Produce(sender("there")),
+            Test::Throughput | Test::Apart => Job::Consume(receiver("there")),
             Test::HandOver => Job::HandOver(sender("there")),
             Test::RoundTrip if is_producer => Job::Ping(sender("there"), receiver("back")),
             Test::RoundTrip => Job::Echo(receiver("there"), sender("back")),
@@ -209,6 +209,8 @@ impl Worker {
     fn work<M: Message, S: Sender<M>, R: Receiver<M>>(&self, side: usize, job: Job<S, R>) {
         let (control, case) = (self.control, &self.case);
         match job {
+            Job::Produce(sender) if case.test == Test::Apart => measure::fill(control, sender),
+            Job::Consume(receiver) if case.test == Test::Apart => measure::empty(control, receiver),
             Job::Produce(sender) => measure::produce(control, case, side, sender),
             Job::Consume(receiver) => measure::consume(control, case, side - case.producers, receiver),
             Job::Ping(sender, receiver) => measure::ping(control, sender, receiver),
@@ -226,7 +228,7 @@ impl Worker {
     {
         let (mut there, mut arrived) = queue();
         let jobs: Vec<_> = match self.case.test {
-            Test::Throughput => {
+            Test::Throughput | Test::Apart => {
                 there.into_iter().map(Job::Produce).chain(arrived.into_iter().map(Job::Consume)).collect()
             }
             Test::RoundTrip => {
