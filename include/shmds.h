@@ -889,7 +889,8 @@ typedef struct shm_queue_producer {
  * moves on by `stride`, from `end` to `slots`; and if `position` is at least `tell_at`, it is stored to `head`, with release, and
  * `tell_at` is `quarter` more. Then `word` is loaded, with acquire: what it is ahead of `value`, if that is not more than the line
  * has left, is how many elements came in; they lie one `step` apart, the first of a line `first` behind the word. Several are copied to
- * `news` first, each to where it is in the line. `value` grows by as many.
+ * `news` first, each to where it is in the line. `value` grows by as many; if the line is full now and `element` is not NULL, `word` is stored as it
+ * is. If nothing came in, `element` and `stop` become NULL.
  */
 typedef struct shm_queue_consumer {
   /**

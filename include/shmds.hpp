@@ -667,7 +667,12 @@ class inline_path {
     }
     const auto known = end.value % line;
     const auto fresh = word(end.word).load(std::memory_order_acquire) - end.value;
-    if (fresh - 1 >= per_line - known) return outcome::empty;
+    if (fresh - 1 >= per_line - known) {
+      end.element = end.stop = nullptr;
+      return outcome::empty;
+    }
+    end.value += fresh;
+    if (end.value % line == per_line && end.element != nullptr) word(end.word).store(end.value, std::memory_order_relaxed);
     const auto offset = first + known * step;
     end.element = reinterpret_cast<std::uint8_t*>(end.word) + offset;
     if constexpr (packed) {
@@ -681,7 +686,6 @@ class inline_path {
       if (fresh == per_line) __builtin_prefetch(end.word + 2 * stride / sizeof(*end.word));
     }
     end.stop = end.element + fresh * step;
-    end.value += fresh;
     return outcome::done;
   }
 

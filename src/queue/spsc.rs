@@ -4,7 +4,7 @@
 //!
 //! Elements lie in lines. A line begins with a word, `number << 8 | count`: which line of the endless sequence this is,
 //! and how many of its elements are there. Small elements share a line of 64 bytes with their word; larger ones have a
-//! word each, which is the same with one element to a line. Only the producer writes lines.
+//! word each, which is the same with one element to a line. Only the producer changes lines.
 //!
 //! The producer writes an element and then the line's word, so every element is visible at once. The consumer that finds
 //! the count risen by several copies all the news of a packed line into its own memory in one go, and serves the next calls from
@@ -12,6 +12,10 @@
 //!
 //! The producer needs to know how far the consumer is only to not overwrite, so the consumer tells it seldom: `head` is
 //! stored every quarter of the capacity. A producer that finds no room by `head` looks at `exact`, so that full means full.
+//!
+//! A consumer that has not waited stores the word of a full line as it found it. That changes nothing that could be read; but the line is then in its
+//! cache alone, and the producer gets it back by one transfer, of which many are under way at once, instead of having to ask for leave to
+//! write to what both have, line by line. Measured: 12 against 2 ns a line between near cores, 36 against 3 between far ones.
 //!
 //! Both ends go in *runs*: up to `stop`, which is where the line, the known room or the known news end, an operation is a copy, a store
 //! of the word (or of the position), and a step. All else is done between runs.
@@ -113,6 +117,14 @@ pub(crate) struct Consumer {
     who: u32,
     /// The news of a packed line, copied out; each element is where it is in the line.
     pub(crate) news: Line,
+}
+
+impl Consumer {
+    /// Notes that nothing was there: the next run begins where none ended.
+    fn wait(&mut self) -> bool {
+        (self.element, self.stop) = (null_mut(), null_mut());
+        false
+    }
 }
 
 #[derive(Debug)]
@@ -550,12 +562,28 @@ impl Spsc {
         if fresh <= left { fresh } else { 0 }
     }
 
+    /// Takes the consumer's line away from the producer's cache, by storing its word as it is: a full line is ours until `exact` passes it. A producer
+    /// gets a line that only we have two to ten times as fast as one that both have. Not a line that was waited for: who has to
+    /// answer it would have the answer wait for this store.
+    #[inline(always)]
+    fn keep(&self, consumer: &Consumer) {
+        if consumer.value & COUNT_MASK == self.per_line() && !consumer.element.is_null() {
+            // SAFETY: a line's word.
+            unsafe { &*consumer.word }.store(consumer.value, Ordering::Relaxed);
+        }
+    }
+
     /// Begins the consumer's next run with whatever its line has got; false when that is nothing.
     #[inline(always)]
     fn look(&self, consumer: &mut Consumer) -> bool {
         let fresh = self.news(consumer);
+        if fresh == 0 {
+            return consumer.wait();
+        }
         let known = consumer.value & COUNT_MASK;
         let (from, bytes) = (self.element(consumer.word, known), fresh as usize * self.placed.geometry.step);
+        consumer.value += fresh;
+        self.keep(consumer);
         consumer.element = from;
         // In a model elements are read where they lie, where races are seen.
         if cfg!(not(loom)) && fresh > 1 {
@@ -565,17 +593,20 @@ impl Spsc {
             unsafe { Dynamic(bytes).copy(from, consumer.element) };
         }
         consumer.stop = consumer.element.wrapping_add(bytes);
-        consumer.value += fresh;
-        fresh > 0
+        true
     }
 
     /// As [`look`](Self::look), for at most so many elements, which are taken from where they lie.
     fn look_for(&self, consumer: &mut Consumer, count: u64) -> bool {
         let some = self.news(consumer).min(count);
-        consumer.element = self.element(consumer.word, consumer.value & COUNT_MASK);
-        consumer.stop = consumer.element.wrapping_add(some as usize * self.placed.geometry.step);
+        if some == 0 {
+            return consumer.wait();
+        }
+        let from = self.element(consumer.word, consumer.value & COUNT_MASK);
         consumer.value += some;
-        some > 0
+        self.keep(consumer);
+        (consumer.element, consumer.stop) = (from, from.wrapping_add(some as usize * self.placed.geometry.step));
+        true
     }
 
     #[inline(always)]
