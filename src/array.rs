@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use crate::error::{Result, Status, fail};
 use crate::os::process;
-use crate::segment::{Element, Entry, Kind, Region, Request, Section, Segment, section_bytes};
+use crate::segment::{Element, Entry, Inspection, Kind, Region, Request, Section, Segment, section_bytes};
 use crate::shared::{LINE_PAIR, Plain, Read, SeqLock, load_contended, store_contended};
 use crate::sync::spin;
 
@@ -320,6 +320,29 @@ fn place(entry: &Entry, section: Region) -> Option<(NonNull<SeqLock>, NonNull<u8
 pub(crate) fn is_unfinished(entry: &Entry, section: Region, dead: u32) -> bool {
     // SAFETY: checked in `place`; atomics only.
     place(entry, section).is_some_and(|(lock, ..)| unsafe { lock.as_ref() }.is_unfinished_by(dead))
+}
+
+/// Looks whether the bytes are what the rules allow. Even while a writer is there, it is so only for the moment between its coming and its
+/// first change.
+pub(crate) fn verify(entry: &Entry, section: Region, look: &mut Inspection<'_>) {
+    let placed = place(entry, section).filter(|(.., geometry)| geometry.bytes == entry.size && entry.flags == 0);
+    let Some((lock, ..)) = placed else { return look.nonsense() };
+    // SAFETY: checked in `place`; atomics only.
+    let lock = unsafe { lock.as_ref() };
+    let writer = lock.writer();
+    if writer != 0 {
+        look.owner(8, writer, false, format_args!("it is being written by"), || lock.writer() == writer);
+    }
+    if !look.is_at_rest() {
+        return;
+    }
+    match writer {
+        0 if lock.state().1 => look.leftover(0, format_args!("it is torn: a writing was begun, and not completed")),
+        writer if look.is_living(writer) => {
+            look.leftover(8, format_args!("it is being written by participant {writer}, who lives"));
+        }
+        _ => {}
+    }
 }
 
 /// Makes a dead writer leave.

@@ -30,7 +30,7 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use crate::error::{Result, fail};
-use crate::segment::{Entry, Kind, Request, Section, Segment};
+use crate::segment::{Entry, Inspection, Kind, Request, Section, Segment};
 use crate::shared::{EventCount, LINE_PAIR, SLICE, poll};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -443,6 +443,16 @@ fn place(section: crate::segment::Region, scalar: Scalar) -> Option<(NonNull<u8>
     // The widest word must be in place, whatever the type.
     section.at::<AtomicU64>(0)?;
     Some((value, event))
+}
+
+/// Looks whether the bytes are what the rules allow. Every value is somebody's.
+pub(crate) fn verify(entry: &Entry, section: crate::segment::Region, look: &mut Inspection<'_>) {
+    let placed = Scalar::from_code(entry.flags)
+        .filter(|scalar| entry.elem_size == scalar.size() && entry.count == 1 && entry.size == BYTES)
+        .and_then(|scalar| place(section, scalar));
+    let Some((_, event)) = placed else { return look.nonsense() };
+    // SAFETY: checked in `place`; atomics only.
+    look.event(EVENT_OFFSET, unsafe { event.as_ref() }, "waiters");
 }
 
 #[inline(always)]

@@ -1,9 +1,9 @@
-//! The one place that knows every kind of structure: what to do with what a dead participant held in it.
+//! The one place that knows every kind of structure: what to do with what a dead participant held in it, and whether its bytes make sense.
 //!
-//! The segment calls this while it buries a participant; it is the only call that goes upward in the house.
+//! The segment calls this while it buries a participant, and when it is verified; these are the only calls that go upward in the house.
 
-use crate::segment::{Entry, Kind, Region};
-use crate::{array, byte_queue, pool, queue, ring};
+use crate::segment::{Entry, Inspection, Kind, Region};
+use crate::{array, atomic, byte_queue, pool, queue, ring, span};
 
 /// Whether `dead` left a structure in the middle of a change. Asked before it is reclaimed.
 pub(crate) fn is_unfinished(entry: &Entry, section: Region, dead: u32) -> bool {
@@ -28,4 +28,19 @@ pub(crate) fn reclaim(entry: &Entry, section: Region, dead: u32) -> bool {
         Kind::Ring => ring::reclaim(entry, section, dead),
         _ => false,
     }
+}
+
+/// Looks whether the bytes of a section are what the rules of its kind allow. False when this version of the library does not know them.
+pub(crate) fn verify(entry: &Entry, section: Region, look: &mut Inspection<'_>) -> bool {
+    match entry.kind {
+        Kind::Span => span::verify(entry, look),
+        Kind::Array => array::verify(entry, section, look),
+        Kind::Atomic => atomic::verify(entry, section, look),
+        Kind::Queue => queue::verify(entry, section, look),
+        Kind::Pool => pool::verify(entry, section, look),
+        Kind::Ring => ring::verify(entry, section, look),
+        Kind::ByteQueue => byte_queue::verify(entry, section, look),
+        Kind::Unknown => return false,
+    }
+    true
 }

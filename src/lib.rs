@@ -34,7 +34,7 @@
 //! | `ffi` | the C ABI: translation, one file per structure, no logic | everything below |
 //! | `queue` | the bounded FIFO | segment, shared, os, sync |
 //! | `array`, `atomic`, `byte_queue`, `pool`, `ring`, `span` | the other structures | segment, shared, os, sync |
-//! | `kinds` | which structure buries its dead how; the only call upward, from segment | structures |
+//! | `kinds` | which structure buries its dead how, and verifies itself; the only call upward, from segment | structures |
 //! | `speculo` | areas of immutable chunks, beside segments | shared, os, sync |
 //! | `segment` | create, attach, the table of names, participants and their deaths | shared, os, sync |
 //! | `shared` | the vocabulary: line pairs, event count, element copies, plain data | os, sync |
@@ -87,7 +87,8 @@ pub use queue::{Claim, Peek, Queue, QueueOptions, QueueStats};
 pub use ring::{Ring, RingOptions, RingReader, RingStats};
 #[cfg(not(loom))]
 pub use segment::{
-    Entry, Kind, MemoryOption, Participant, Segment, SegmentOptions, SegmentStats, TableShape, Unavailable,
+    Entry, Finding, Kind, MemoryOption, Participant, Segment, SegmentOptions, SegmentStats, Severity, TableShape,
+    Unavailable, Verified, VerifyOptions,
 };
 #[cfg(not(loom))]
 pub use span::Span;

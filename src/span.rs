@@ -13,7 +13,7 @@
 use std::ptr::NonNull;
 
 use crate::error::{Result, fail};
-use crate::segment::{Element, Entry, Kind, Request, Section, Segment, section_bytes};
+use crate::segment::{Element, Entry, Inspection, Kind, Request, Section, Segment, section_bytes};
 
 /// A handle on a named raw region. May be used from any thread.
 #[derive(Debug)]
@@ -105,6 +105,15 @@ impl Span {
     #[must_use]
     pub fn entry(&self) -> &Entry {
         self.section.entry()
+    }
+}
+
+/// Looks whether the entry tells the truth; the bytes are the users' own.
+pub(crate) fn verify(entry: &Entry, look: &mut Inspection<'_>) {
+    let aligned =
+        Element::new(1, entry.elem_align).is_ok() && entry.offset.is_multiple_of(u64::from(entry.elem_align).max(1));
+    if entry.elem_size != 1 || entry.count != entry.size || entry.flags != 0 || !aligned {
+        look.nonsense();
     }
 }
 

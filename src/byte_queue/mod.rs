@@ -17,6 +17,8 @@ mod face;
 mod frames;
 #[cfg(not(loom))]
 mod raw;
+#[cfg(not(loom))]
+mod verify;
 
 #[cfg(not(loom))]
 pub use face::{ByteQueue, ByteQueueOptions, Message, Messages, Reservation};
@@ -28,3 +30,5 @@ pub(crate) use layout::Framing;
 pub use raw::ByteQueueStats;
 #[cfg(not(loom))]
 pub(crate) use raw::{ByteQueueShape, RawByteQueue, reclaim};
+#[cfg(not(loom))]
+pub(crate) use verify::verify;

@@ -777,7 +777,7 @@ impl Drop for RawByteQueue {
 }
 
 /// What the entry says, and where the buffer is, if it tells the truth.
-fn place(entry: &Entry, section: Region) -> Option<(Shape, Region)> {
+pub(super) fn place(entry: &Entry, section: Region) -> Option<(Shape, Region)> {
     let page = process::page_size() as u64;
     let shape = Shape { capacity: entry.count, framing: framing_of(entry) };
     let sound = shape.framing.is_none_or(|framing| check(framing).is_ok())

@@ -12,6 +12,8 @@ pub(crate) mod slots;
 mod raw;
 #[cfg(not(loom))]
 mod typed;
+#[cfg(not(loom))]
+mod verify;
 
 #[cfg(not(loom))]
 pub use raw::PoolStats;
@@ -20,3 +22,5 @@ pub(crate) use raw::{PoolShape, RawPool, is_unfinished, reclaim};
 pub use slots::Handle;
 #[cfg(not(loom))]
 pub use typed::Pool;
+#[cfg(not(loom))]
+pub(crate) use verify::verify;

@@ -56,8 +56,8 @@ const GIVE: Ordering = if cfg!(seeded_bug) { Ordering::Acquire } else { Ordering
 /// How bits are changed, and how one looks at bit or state after changing the other. In the twin they order nothing.
 const HINT: Ordering = if cfg!(seeded_bug) { Ordering::Relaxed } else { Ordering::SeqCst };
 
-const FREE: u64 = 0;
-const OWNED: u64 = 1;
+pub(super) const FREE: u64 = 0;
+pub(super) const OWNED: u64 = 1;
 const PHASE_MASK: u64 = 0xffff;
 const OWNER_SHIFT: u32 = 16;
 const OWNER_MASK: u64 = 0xffff << OWNER_SHIFT;
@@ -67,11 +67,11 @@ fn owned(generation: u64, owner: u32) -> u64 {
     generation << GENERATION_SHIFT | u64::from(owner) << OWNER_SHIFT | OWNED
 }
 
-fn owner(state: u64) -> u32 {
+pub(super) fn owner(state: u64) -> u32 {
     ((state & OWNER_MASK) >> OWNER_SHIFT) as u32
 }
 
-fn phase(state: u64) -> u64 {
+pub(super) fn phase(state: u64) -> u64 {
     state & PHASE_MASK
 }
 
@@ -178,15 +178,25 @@ impl Slots {
     }
 
     #[inline(always)]
-    fn map(&self, word: u64) -> &AtomicU64 {
+    pub(super) fn map(&self, word: u64) -> &AtomicU64 {
         debug_assert!(word < self.words());
         self.at(word * WORD)
     }
 
     #[inline(always)]
-    fn state(&self, index: u64) -> &AtomicU64 {
+    pub(super) fn state(&self, index: u64) -> &AtomicU64 {
         debug_assert!(index < self.geometry.capacity);
         self.at(self.geometry.states + index * WORD)
+    }
+
+    /// Where the state of an object lies in the section.
+    pub(super) fn state_offset(&self, index: u64) -> u64 {
+        self.geometry.states + index * WORD
+    }
+
+    /// Bytes of the section.
+    pub(super) fn bytes(&self) -> u64 {
+        self.geometry.bytes
     }
 
     fn words(&self) -> u64 {

@@ -7,6 +7,7 @@
 //! | `spsc` | one producer, one consumer: packed lines, lazy heads |
 //! | `raw` | a handle: either of them, plus waiting, burying the dead, and closing |
 //! | `typed` | `Queue<T>` |
+//! | `verify` | whether the bytes are what the rules allow |
 //!
 //! A queue is either for many producers and consumers ([`Mode::Mpmc`]) or for one of each ([`Mode::Spsc`]). Both have a
 //! capacity that is a power of two, keep the order of each producer, and lose nothing but what a killed process held in
@@ -20,6 +21,8 @@ pub(crate) mod spsc;
 mod raw;
 #[cfg(not(loom))]
 mod typed;
+#[cfg(not(loom))]
+mod verify;
 
 pub use layout::Mode;
 #[cfg(not(loom))]
@@ -28,6 +31,8 @@ pub use raw::QueueStats;
 pub(crate) use raw::{QueueShape, RawQueue, is_unfinished, reclaim};
 #[cfg(not(loom))]
 pub use typed::{Claim, Peek, Queue, QueueOptions};
+#[cfg(not(loom))]
+pub(crate) use verify::verify;
 
 /// What one try at an operation came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -53,15 +53,15 @@ use crate::shared::{Width, load_element, store_element};
 use crate::sync::{AtomicU64, CLAIM, Ordering, PUBLISH};
 
 const PHASE_SHIFT: u32 = 16;
-const TURN_SHIFT: u32 = 19;
+pub(super) const TURN_SHIFT: u32 = 19;
 const OWNER_MASK: u64 = (1 << PHASE_SHIFT) - 1;
 const PHASE_MASK: u64 = 0b111 << PHASE_SHIFT;
 
-const EMPTY: u64 = 0 << PHASE_SHIFT;
-const WRITING: u64 = 1 << PHASE_SHIFT;
-const FULL: u64 = 2 << PHASE_SHIFT;
-const READING: u64 = 3 << PHASE_SHIFT;
-const VOID: u64 = 4 << PHASE_SHIFT;
+pub(super) const EMPTY: u64 = 0 << PHASE_SHIFT;
+pub(super) const WRITING: u64 = 1 << PHASE_SHIFT;
+pub(super) const FULL: u64 = 2 << PHASE_SHIFT;
+pub(super) const READING: u64 = 3 << PHASE_SHIFT;
+pub(super) const VOID: u64 = 4 << PHASE_SHIFT;
 
 /// A slot's word at a turn. Bits of the turn beyond 45 fall off, which is how it wraps.
 #[inline(always)]
@@ -70,18 +70,18 @@ fn word(turn: u64, phase: u64, owner: u32) -> u64 {
 }
 
 #[inline(always)]
-fn phase(word: u64) -> u64 {
+pub(super) fn phase(word: u64) -> u64 {
     word & PHASE_MASK
 }
 
 #[inline(always)]
-fn owner(word: u64) -> u32 {
+pub(super) fn owner(word: u64) -> u32 {
     (word & OWNER_MASK) as u32
 }
 
 /// How many turns `word` is ahead of `turn`.
 #[inline(always)]
-fn ahead(word: u64, turn: u64) -> i64 {
+pub(super) fn ahead(word: u64, turn: u64) -> i64 {
     (word & !(OWNER_MASK | PHASE_MASK)).wrapping_sub(turn << TURN_SHIFT) as i64 >> TURN_SHIFT
 }
 

@@ -55,8 +55,8 @@ use crate::os::wiped::Wiped;
 use crate::shared::{CacheAligned, Dynamic, Width, load_element, store_element};
 use crate::sync::{AtomicU64, Ordering, PUBLISH, prefetch, spin, stored};
 
-const COUNT_BITS: u32 = 8;
-const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
+pub(super) const COUNT_BITS: u32 = 8;
+pub(super) const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 /// The word of the line after `word`'s, when none of its elements is there.
 fn after_line(word: u64) -> u64 {
     ((word >> COUNT_BITS) + 1) << COUNT_BITS

@@ -14,6 +14,8 @@ pub(crate) mod stream;
 mod raw;
 #[cfg(not(loom))]
 mod typed;
+#[cfg(not(loom))]
+mod verify;
 
 #[cfg(not(loom))]
 pub use raw::RingStats;
@@ -23,6 +25,8 @@ pub(crate) use raw::{RawReader, RawRing, RingShape, is_unfinished, reclaim};
 pub(crate) use stream::Taken;
 #[cfg(not(loom))]
 pub use typed::{Ring, RingOptions, RingReader};
+#[cfg(not(loom))]
+pub(crate) use verify::verify;
 
 /// Where a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -91,6 +91,16 @@ impl Drop for Locked<'_> {
     }
 }
 
+/// Proof of holding the segment's lock together with others who look.
+pub(super) struct Looking<'a>(&'a Attachment);
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        lock::unlock(self.0.file.as_fd(), SEGMENT_BYTE);
+        self.0.local.release();
+    }
+}
+
 /// A wait in small steps, for locks the kernel cannot wait for with a limit.
 pub(super) struct Backoff {
     deadline: u64,
@@ -236,6 +246,26 @@ impl Attachment {
     }
 
     pub(crate) fn lock_within(&self, limit: Duration) -> Result<Locked<'_>> {
+        self.acquire(limit, if self.read_only { Mode::Shared } else { Mode::Exclusive })?;
+        let locked = Locked(self);
+        if !self.read_only {
+            let header = self.header();
+            if header.lock_pid.swap(process::pid(), Ordering::AcqRel) != 0 {
+                // The last holder died inside.
+                self.table().repair();
+            }
+            header.lock_participant.store(self.me(), Ordering::Relaxed);
+        }
+        Ok(locked)
+    }
+
+    /// Keeps everybody from changing the table and the participants, and changes nothing: what a death inside the lock left stays as it is.
+    pub(super) fn look(&self) -> Result<Looking<'_>> {
+        self.acquire(self.lock_timeout, Mode::Shared)?;
+        Ok(Looking(self))
+    }
+
+    fn acquire(&self, limit: Duration, mode: Mode) -> Result<()> {
         if self.lost.load(Ordering::Relaxed) {
             return Err(unregistered(self));
         }
@@ -249,10 +279,9 @@ impl Attachment {
                 ));
             }
         }
-        let mode = if self.read_only { Mode::Shared } else { Mode::Exclusive };
         loop {
             match lock::try_lock(self.file.as_fd(), SEGMENT_BYTE, mode) {
-                Ok(true) => break,
+                Ok(true) => return Ok(()),
                 Ok(false) if backoff.wait() => {}
                 Ok(false) => {
                     self.local.release();
@@ -264,16 +293,6 @@ impl Attachment {
                 }
             }
         }
-        let locked = Locked(self);
-        if !self.read_only {
-            let header = self.header();
-            if header.lock_pid.swap(process::pid(), Ordering::AcqRel) != 0 {
-                // The last holder died inside.
-                self.table().repair();
-            }
-            header.lock_participant.store(self.me(), Ordering::Relaxed);
-        }
-        Ok(locked)
     }
 
     #[cold]

@@ -13,6 +13,7 @@
 //! | `process_events` | fork and exit |
 //! | `options` | how a segment is made or attached to |
 //! | `memory` | wishes about its memory, and what became of them |
+//! | `verify` | looking whether its bytes are what the rules allow |
 
 pub(crate) mod region;
 pub(crate) use region::Region;
@@ -39,6 +40,8 @@ mod place;
 mod process_events;
 #[cfg(not(loom))]
 mod table;
+#[cfg(not(loom))]
+mod verify;
 
 #[cfg(not(loom))]
 mod public {
@@ -62,6 +65,8 @@ mod public {
     pub(crate) use super::table::Request;
     use super::table::State;
     pub use super::table::{Entry, Kind};
+    pub use super::verify::{Finding, Severity, Verified, VerifyOptions};
+    pub(crate) use super::verify::{Findings, Inspection, first_nonzero};
     use crate::error::{Error, Result, fail};
     use crate::os::{futex, process, socket};
     use crate::shared::{End, Holder};

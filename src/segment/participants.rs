@@ -53,6 +53,11 @@ impl Record {
         self.state.load(Ordering::Acquire) == TAKEN
     }
 
+    /// The state, if it is none.
+    pub(super) fn nonsense(&self) -> Option<u32> {
+        Some(self.state.load(Ordering::Acquire)).filter(|state| !matches!(*state, FREE | TAKEN))
+    }
+
     pub(crate) fn take(&self) {
         let command = process::command();
         let (low, high) = command.split_at(8);

@@ -154,6 +154,15 @@ impl State {
     fn with(self, phase: Phase) -> Self {
         Self(self.0 & !0xff | phase as u64)
     }
+
+    pub(super) fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Whether only those bits are set that mean something.
+    pub(super) fn is_sound(self) -> bool {
+        self.0 & 0xffff_0000 == 0
+    }
 }
 
 #[repr(C)]
@@ -382,6 +391,43 @@ impl Table {
         (from..self.capacity()).find_map(|entry| {
             let (state, found) = self.read(entry)?;
             (state.phase() == Some(Phase::Live)).then_some((entry, found))
+        })
+    }
+
+    // What follows is for who verifies the table, under the lock.
+
+    /// Where an entry lies.
+    pub(super) fn offset(&self, entry: u32) -> u64 {
+        self.layout.entries_offset + u64::from(entry) * self.layout.entry_stride
+    }
+
+    /// The bytes of an entry's name with their padding, and its length and its hash, as they are stored.
+    pub(super) fn stored_name(&self, entry: u32) -> (Vec<u8>, u32, u64) {
+        let fixed = self.fixed(entry);
+        let bytes = self.name_words(entry).flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect();
+        (bytes, fixed.name_len.load(Ordering::Relaxed), fixed.hash.load(Ordering::Relaxed))
+    }
+
+    /// Everybody who is said to have an entry open, also who cannot be.
+    pub(super) fn users(&self, entry: u32) -> impl Iterator<Item = u32> {
+        self.users_words(entry).zip((1..).step_by(64)).flat_map(|(word, first)| {
+            let word = word.load(Ordering::Acquire);
+            (0..64).filter(move |bit| word >> bit & 1 != 0).map(move |bit| first + bit)
+        })
+    }
+
+    /// Whether the index leads to this entry by that name.
+    pub(super) fn is_indexed(&self, entry: u32, name: &str) -> bool {
+        self.probe(name.as_bytes(), fnv1a(name.as_bytes())).is_some_and(|(found, _)| found == entry)
+    }
+
+    /// The words of the index that are not empty: their number, and that of the entry they lead to by its hash, if there is such an entry.
+    pub(super) fn indexed(&self) -> impl Iterator<Item = (u32, Option<u32>)> {
+        (0..self.layout.index_slots).filter_map(|slot| {
+            let word = self.index_word(slot).load(Ordering::Relaxed);
+            let entry = (word as u32).wrapping_sub(1);
+            let leads = entry < self.capacity() && self.fixed(entry).hash.load(Ordering::Relaxed) >> 32 == word >> 32;
+            (word != 0).then(|| (slot, leads.then_some(entry)))
         })
     }
 

@@ -42,6 +42,12 @@ impl End {
         }
     }
 
+    /// Who has the end.
+    #[cfg(not(loom))]
+    pub(crate) fn holder(&self) -> Option<Holder> {
+        Some(Holder(self.0.load(Ordering::Acquire))).filter(|holder| holder.0 != 0)
+    }
+
     /// The participant who has the end; 0: nobody.
     #[cfg(not(loom))]
     pub(crate) fn participant(&self) -> u32 {

@@ -83,6 +83,12 @@ impl EventCount {
         &raw const self.waiters
     }
 
+    /// What `waiters` says, if that means nothing. A sleeper that gave up leaves its flag behind, so a flag alone is no sign of anything.
+    #[cfg(not(loom))]
+    pub(crate) fn nonsense(&self) -> Option<u32> {
+        Some(self.waiters.load(Ordering::Relaxed)).filter(|waiters| waiters & !(ASLEEP | FENCE) != 0)
+    }
+
     /// Wakes whoever sleeps, if anybody does. `fenced`: membarrier does not reach this process.
     #[inline(always)]
     pub(crate) fn notify(&self, fenced: bool) {

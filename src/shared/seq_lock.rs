@@ -105,6 +105,12 @@ impl SeqLock {
         (sequence / 2, sequence % 2 == 1)
     }
 
+    /// Who is inside; 0: nobody.
+    #[cfg(not(loom))]
+    pub(crate) fn writer(&self) -> u32 {
+        self.writer.load(Ordering::Acquire)
+    }
+
     /// Whether `dead` is inside and may have changed something.
     pub(crate) fn is_unfinished_by(&self, dead: u32) -> bool {
         self.writer.load(Ordering::Acquire) == dead && self.state().1

@@ -97,6 +97,12 @@ impl Chunks {
         self.region.len() as u64
     }
 
+    /// All of it.
+    #[cfg(not(loom))]
+    pub(super) fn region(&self) -> Region {
+        self.region
+    }
+
     /// The header at `offset`, or `None` at the end.
     #[inline]
     fn at(&self, offset: u64) -> Option<&ChunkHeader> {

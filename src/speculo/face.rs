@@ -4,8 +4,9 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{AreaStats, Clock, Found, Place, RawReader, ReaderStats, Settings, Writer};
+use super::{AreaStats, Clock, Found, Place, RawReader, ReaderStats, Settings, Writer, verify};
 use crate::error::{Result, Status, fail};
+use crate::segment::{Finding, Verified, VerifyOptions};
 
 /// What an area is to be.
 ///
@@ -212,6 +213,21 @@ impl Area {
     /// Failures of the system.
     pub fn unlink(self) -> Result<()> {
         self.writer.unlink()
+    }
+
+    /// Looks at the area `name`, whether or not somebody writes it, and tells `visit` whatever is not as it should be. Nothing is changed, and no
+    /// permission to write is needed. Of the options, only the [`directory`](AreaOptions::directory) matters.
+    ///
+    /// # Errors
+    /// `NotFound`; `Permission`; `Corrupt` or `Version` for what is no manifest of ours; `Busy`. Damage is no error here:
+    /// [`Verified::sound`](crate::Verified::sound) makes it one.
+    pub fn verify_name(
+        name: &str,
+        area: &AreaOptions,
+        options: VerifyOptions,
+        visit: impl FnMut(&Finding),
+    ) -> Result<Verified> {
+        verify(&area.place(name)?, options, visit)
     }
 
     /// Removes the area `name`, which nobody writes to. False when there is none.

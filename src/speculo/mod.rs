@@ -13,6 +13,7 @@
 //! | `place` | names and paths |
 //! | `writer` | allocating, committing, compacting; what a dead writer left |
 //! | `reader` | reading, following, waiting |
+//! | `verify` | whether the bytes are what the rules allow |
 //! | `settings` | what an area is to be, and its clock |
 //! | `face` | `Area`, `Reader` |
 
@@ -32,6 +33,8 @@ mod reader;
 #[cfg(not(loom))]
 mod settings;
 #[cfg(not(loom))]
+mod verify;
+#[cfg(not(loom))]
 mod writer;
 
 #[cfg(not(loom))]
@@ -46,6 +49,8 @@ pub(crate) use reader::{Found, RawReader};
 pub use settings::now;
 #[cfg(not(loom))]
 pub(crate) use settings::{Clock, Settings};
+#[cfg(not(loom))]
+pub(crate) use verify::verify;
 #[cfg(not(loom))]
 pub use writer::AreaStats;
 #[cfg(not(loom))]

@@ -43,6 +43,10 @@ impl Place {
         &self.directory
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// "area 'name'", for sentences.
     pub(crate) fn what(&self) -> String {
         format!("area '{}'", self.name)

@@ -38,7 +38,7 @@ use crate::os::unshared::Unshared;
 use crate::sync::Ordering;
 
 /// The byte of the manifest that the writer holds while it lives.
-const WRITER: Bytes = Bytes { start: 0, len: 1 };
+pub(super) const WRITER: Bytes = Bytes { start: 0, len: 1 };
 /// The byte of an area that each of its readers holds.
 pub(super) const READER: Bytes = Bytes { start: 1, len: 1 };
 
@@ -118,7 +118,7 @@ pub(crate) struct Writer {
 }
 
 /// Generations, versions and ids are below this, and never get there: what is not was never counted.
-const MOST: u64 = 1 << 62;
+pub(super) const MOST: u64 = 1 << 62;
 
 fn check_number(number: &str, found: u64, what: &str) -> Result<()> {
     if found < MOST {
