@@ -118,6 +118,11 @@
 #define SHM_RING_NEWEST (UINT64_MAX - 1)
 
 /**
+ * Verifying: nobody works now, no call is under way in any process. Then more is certain, and looked at.
+ */
+#define SHM_VERIFY_AT_REST 4096
+
+/**
  * What every function returns. Zero is done; positive is an ordinary outcome; negative is an error, whose sentence
  * `shm_last_error` has.
  */
@@ -425,6 +430,32 @@ enum shm_atomic_operation
 typedef enum shm_atomic_operation shm_atomic_operation;
 #else
 typedef uint32_t shm_atomic_operation;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * How bad a finding is.
+ */
+enum shm_severity
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * Something of somebody who died, or, at rest, something begun and not ended. `shm_segment_reap` gives it back, or the next who does
+   * the same thing completes it.
+   */
+  SHM_LEFTOVER = 1,
+  /**
+   * No rule leads here: somebody wrote over it.
+   */
+  SHM_DAMAGE = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum shm_severity shm_severity;
+#else
+typedef uint32_t shm_severity;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -1481,6 +1512,67 @@ typedef struct speculo_reader_stats {
    */
   uint64_t reserved[4];
 } speculo_reader_stats;
+
+/**
+ * Something that is not as it should be. Valid while the visitor is called.
+ */
+typedef struct shm_finding {
+  /**
+   * One of `shm_severity`.
+   */
+  uint32_t severity;
+  /**
+   * One of `shm_kind`: what it is in; 0 for the segment itself, and for an area of chunks.
+   */
+  uint32_t kind;
+  /**
+   * Where it is, in bytes from the beginning of the segment, or of the area's file.
+   */
+  uint64_t offset;
+  /**
+   * The name of the structure, or of the area; empty for the segment itself.
+   */
+  const char *name;
+  /**
+   * What it is, with names and numbers.
+   */
+  const char *sentence;
+  /**
+   * Zero, for later.
+   */
+  uint64_t reserved[2];
+} shm_finding;
+
+/**
+ * Is called for each finding, in the thread that verifies and holding no lock. It must not throw: that may end the program.
+ */
+typedef void (*shm_visit)(const struct shm_finding *finding, void *context);
+
+/**
+ * What verifying came to.
+ */
+typedef struct shm_verified {
+  /**
+   * How many structures were looked at; of an area, how many chunks.
+   */
+  uint64_t checked;
+  /**
+   * How many were not, because a later version of the library made them.
+   */
+  uint64_t unknown;
+  /**
+   * How many findings are SHM_DAMAGE. Of one structure, 64 findings or so are told, and all are counted.
+   */
+  uint64_t damage;
+  /**
+   * How many findings are SHM_LEFTOVER.
+   */
+  uint64_t leftovers;
+  /**
+   * Zero, for later.
+   */
+  uint64_t reserved[4];
+} shm_verified;
 
 
 
@@ -3801,6 +3893,44 @@ shm_status shm_table_remove(const struct shm_segment *segment,
  */
 shm_status shm_table_remove_all(const struct shm_segment *segment,
                                 uint32_t *removed);
+
+/**
+ * Looks at the whole segment and at every structure in it, and calls `visit` (may be NULL) with `context` for whatever is not as it
+ * should be. Nothing is changed, and nobody is held up for long; a read-only attachment will do. `flags`: 0 or SHM_VERIFY_AT_REST.
+ *
+ * While others work, only what is certain is told: there are no false alarms. What a structure holds is its users' affair and is not looked
+ * at. With SHM_VERIFY_AT_REST and somebody working after all, something may be found that is not there.
+ *
+ * SHM_OK: there is no damage, but perhaps there are leftovers. SHM_ERR_CORRUPT: there is; `shm_last_error` has the first. In both cases `out`
+ * (may be NULL) is filled.
+ *
+ * Other errors: SHM_ERR_BUSY when somebody keeps the segment's lock; SHM_ERR_INVALID for unknown flags.
+ *
+ * # Safety
+ * `segment` is NULL or a handle; `visit` is NULL or may be called with `context`; `out` is NULL or writable.
+ */
+shm_status shm_segment_verify(const struct shm_segment *segment,
+                              uint32_t flags,
+                              shm_visit visit,
+                              void *context,
+                              struct shm_verified *out);
+
+/**
+ * As `shm_segment_verify`, for the area `name` in a directory (NULL: where POSIX shared memory lies), whether or not somebody writes it. No
+ * permission to write is needed.
+ *
+ * Other errors: SHM_ERR_NOT_FOUND; SHM_ERR_PERMISSION; SHM_ERR_VERSION; SHM_ERR_BUSY for an area that keeps being replaced. For what is no
+ * area at all it is SHM_ERR_CORRUPT with `out` left as it was.
+ *
+ * # Safety
+ * `name` is a string; `directory` is NULL or a string; `visit` is NULL or may be called with `context`; `out` is NULL or writable.
+ */
+shm_status speculo_area_verify(const char *name,
+                               const char *directory,
+                               uint32_t flags,
+                               shm_visit visit,
+                               void *context,
+                               struct shm_verified *out);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -254,6 +254,58 @@ struct unavailable_option {
   std::string reason;
 };
 
+/// How bad a finding is.
+enum class severity : std::uint32_t {
+  leftover = SHM_LEFTOVER,  ///< of somebody who died, or begun and not ended: reap() gives it back, or the next completes it
+  damage = SHM_DAMAGE,      ///< no rule leads here: somebody wrote over it
+};
+
+/// Something that is not as it should be.
+struct finding {
+  shmds::severity severity;
+  std::uint32_t kind;    ///< one of shm_kind: what it is in; 0 for the segment itself, and for an area of chunks
+  std::uint64_t offset;  ///< in bytes from the beginning of the segment, or of the area's file
+  std::string name;      ///< of the structure, or of the area; empty for the segment itself
+  std::string sentence;  ///< what it is, with names and numbers
+};
+
+/// What verifying came to.
+struct verified : shm_verified {
+  std::vector<finding> findings;  ///< of one structure, 64 or so; all are counted
+  [[nodiscard]] bool sound() const noexcept { return damage == 0; }
+  [[nodiscard]] bool clean() const noexcept { return damage == 0 && leftovers == 0; }
+};
+
+/// While others work, or when nobody does: then more is certain, and looked at.
+enum class verify_when : std::uint32_t { live = 0, at_rest = SHM_VERIFY_AT_REST };
+
+namespace detail {
+
+/// Has C collect what it finds. No exception may go through it.
+template <class Verify>
+verified verify(Verify&& call, verify_when when) {
+  struct collected {
+    verified result{};
+    std::exception_ptr failed;
+  } all;
+  const auto visit = [](const shm_finding* found, void* context) noexcept {
+    auto& to = *static_cast<collected*>(context);
+    try {
+      to.result.findings.push_back(
+          {static_cast<severity>(found->severity), found->kind, found->offset, found->name, found->sentence});
+    } catch (...) {
+      to.failed = std::current_exception();
+    }
+  };
+  const auto outcome = call(static_cast<std::uint32_t>(when), +visit, &all, static_cast<shm_verified*>(&all.result));
+  if (all.failed) std::rethrow_exception(all.failed);
+  // Damage is what was asked for; that there is nothing to look at is an error.
+  if (!(outcome == SHM_ERR_CORRUPT && all.result.damage > 0)) check(outcome);
+  return std::move(all.result);
+}
+
+}  // namespace detail
+
 /// The structures of a segment, as an input range. What is created or removed while it is walked may be missed.
 /// Valid as long as the segment object it came from.
 class entry_range : public std::ranges::view_interface<entry_range> {
@@ -423,6 +475,13 @@ class segment {
     std::uint32_t reaped = 0;
     detail::check(shm_segment_reap(native(), &reaped));
     return reaped;
+  }
+
+  /// Looks at the segment and at every structure in it, and says what is not as it should be. Nothing is changed, and
+  /// nobody is held up for long; a read-only attachment will do. While others work, only what is certain is told.
+  [[nodiscard]] verified verify(verify_when when = verify_when::live) const {
+    const auto call = [&](auto... arguments) { return shm_segment_verify(native(), arguments...); };
+    return detail::verify(call, when);
   }
 
   /// The structures by name: `for (const auto& e : segment.entries())`.
@@ -2351,6 +2410,14 @@ class speculo_area {
     std::vector<std::string> names;
     for (const auto& area : std::span(found).first(count)) names.emplace_back(area.name);
     return names;
+  }
+  /// Looks at the area of that name, whether or not somebody writes it; of the options, the directory counts.
+  [[nodiscard]] static verified verify(std::string_view name, verify_when when = verify_when::live,
+                                       const speculo_options& options = {}) {
+    const auto text = detail::c_name(name);
+    const char* directory = detail::c_directory(options.directory);
+    const auto call = [&](auto... arguments) { return speculo_area_verify(text.c_str(), directory, arguments...); };
+    return detail::verify(call, when);
   }
   /// Nanoseconds since the machine started, whatever time people set and in whatever time namespace: what areas without a clock of their own go by.
   [[nodiscard]] static std::uint64_t now() {

@@ -27,6 +27,7 @@ mod speculo;
 mod status;
 mod structure;
 mod table;
+mod verify;
 
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::os::fd::BorrowedFd;

@@ -409,7 +409,7 @@ fn remove(place: &Place, settings: &Settings) -> Result<Status> {
 ///
 /// # Safety
 /// `directory` is NULL or a string that outlives the result.
-unsafe fn directory<'a>(directory: *const c_char) -> Result<Option<&'a Path>> {
+pub(super) unsafe fn directory<'a>(directory: *const c_char) -> Result<Option<&'a Path>> {
     // SAFETY: the caller's promise.
     if directory.is_null() { Ok(None) } else { unsafe { need_path(directory) }.map(Some) }
 }
