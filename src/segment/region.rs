@@ -74,6 +74,7 @@ impl Region {
     pub(crate) unsafe fn clear(&self) {
         // SAFETY: the range is valid, and the caller has it alone.
         unsafe { self.base.as_ptr().write_bytes(0, self.len) };
+        crate::sync::stored();
     }
 }
 

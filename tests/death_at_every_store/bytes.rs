@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use shmds::{ByteQueue, ByteQueueOptions, Segment, Status};
 
-use super::{Dying, Look, Operation, SOON};
+use super::{AN_INSTANT, Dying, Look, Operation, SOON};
 
 /// Who does what in an operation.
 #[derive(Clone, Copy, PartialEq)]
@@ -173,6 +173,20 @@ fn framed(manner: (&'static str, ByteQueueOptions)) -> Vec<Operation> {
         sends("send-without-room", ALL, |dying, queue| {
             dying.during(|| assert!(!queue.send(&vec![0xee; queue.longest() as usize], 0).unwrap()));
         }),
+        operation(manner, "send-wait", End::Producer, SENT, |dying, queue| {
+            let message = message(dying.nth, 4);
+            dying.during(|| assert!(queue.send_wait(&message, message.len() as u64, SOON).unwrap()));
+        }),
+        sends("reserve-wait-in-vain", ALL, |dying, queue| {
+            dying.during(|| assert!(queue.reserve_wait(queue.longest() as usize, AN_INSTANT).unwrap().is_none()));
+        }),
+        receives("receive-wait-release", TAKEN, |dying, queue| {
+            dying.during(|| drop(queue.receive_wait(SOON).unwrap().unwrap()));
+        }),
+        receives("receive-wait-in-vain", &[&[]], |dying, queue| {
+            while queue.receive().unwrap().is_some() {}
+            dying.during(|| assert!(queue.receive_wait(AN_INSTANT).unwrap().is_none()));
+        }),
         operation(manner, "drop-producer", End::Producer, &[&[1, 2, 3, 4]], move |dying, queue| {
             let queue = queue.try_clone().unwrap();
             send(dying, &queue, 4);
@@ -256,6 +270,10 @@ fn unframed(manner: (&'static str, ByteQueueOptions)) -> Vec<Operation> {
         case("consume", End::Consumer, &[&[1, 2, 3], &[2, 3]], |dying, queue| {
             let first = message(dying.nth, 1).len();
             dying.during(|| assert_eq!(queue.consume(first + 1, |_, _| first).unwrap(), Some(first)));
+        }),
+        case("consume-wait", End::Consumer, &[&[1, 2, 3], &[2, 3]], |dying, queue| {
+            let first = message(dying.nth, 1).len();
+            dying.during(|| assert_eq!(queue.consume_wait(first + 1, SOON, |_, _| first).unwrap(), Some(first)));
         }),
         case("consume-all", End::Consumer, &[&[1, 2, 3], &[]], |dying, queue| {
             dying.during(|| queue.consume(1, |_, there| there).unwrap().unwrap());

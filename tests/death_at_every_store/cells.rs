@@ -6,7 +6,7 @@ use std::thread;
 
 use shmds::{Array, Atomic, AtomicValue, Pool, Segment, Status};
 
-use super::{Dying, Look, Operation, SOON};
+use super::{AN_INSTANT, Dying, Look, Operation, SOON};
 
 /// Two words of the map.
 const CAPACITY: u64 = 70;
@@ -99,25 +99,30 @@ fn pool_operations() -> Vec<Operation> {
 
 fn array_operations() -> Vec<Operation> {
     const LEN: u64 = 12;
-    let prepare = move |segment: &Segment, nth: u64| -> Look {
-        let array = Array::<u64>::create(segment, "a", LEN).unwrap();
-        array.write(|array| array.fill(nth * 100)).unwrap();
-        let writings = array.writings().0;
-        Box::new(move |complete| {
-            let mut copy = [0; LEN as usize];
-            match array.snapshot(0, &mut copy, SOON) {
-                Ok(true) => {
-                    let new = copy == [nth * 100 + 1; LEN as usize];
-                    assert!(new || !complete && copy == [nth * 100; LEN as usize], "a mixture: {copy:?}");
-                    assert_eq!(array.writings(), (writings + u64::from(new), false));
+    let prepare = |abandoned: bool| {
+        move |segment: &Segment, nth: u64| -> Look {
+            let array = Array::<u64>::create(segment, "a", LEN).unwrap();
+            array.write(|array| array.fill(nth * 100)).unwrap();
+            let writings = array.writings().0;
+            Box::new(move |complete| {
+                let mut copy = [0; LEN as usize];
+                match array.snapshot(0, &mut copy, SOON) {
+                    Ok(true) => {
+                        assert!(!complete || !abandoned, "what was given up is torn");
+                        let new = copy == [nth * 100 + 1; LEN as usize];
+                        assert!(new || !complete && copy == [nth * 100; LEN as usize], "a mixture: {copy:?}");
+                        assert_eq!(array.writings(), (writings + u64::from(new), false));
+                    }
+                    Err(error) if error.status() == Status::Torn && (!complete || abandoned) => {
+                        assert!(array.writings().1)
+                    }
+                    other => panic!("{other:?}"),
                 }
-                Err(error) if error.status() == Status::Torn && !complete => assert!(array.writings().1),
-                other => panic!("{other:?}"),
-            }
-            array.write(|array| array.fill(nth * 100 + 2)).unwrap();
-            assert!(array.snapshot(0, &mut copy, SOON).unwrap());
-            assert_eq!(copy, [nth * 100 + 2; LEN as usize]);
-        })
+                array.write(|array| array.fill(nth * 100 + 2)).unwrap();
+                assert!(array.snapshot(0, &mut copy, SOON).unwrap());
+                assert_eq!(copy, [nth * 100 + 2; LEN as usize]);
+            })
+        }
     };
     let write = |dying: &Dying| {
         let segment = dying.attach();
@@ -135,10 +140,17 @@ fn array_operations() -> Vec<Operation> {
         let array = Array::<u64>::open(&segment, "a").unwrap();
         dying.during(|| array.write(|array| (0..12).try_for_each(|at| array.set(at, dying.nth * 100 + 1))).unwrap());
     };
+    let abandon = |dying: &Dying| {
+        let segment = dying.attach();
+        let array = Array::<u64>::open(&segment, "a").unwrap();
+        let given_up = || array.write(|array| array.set(3, 1).and_then(|()| array.set(99, 1)));
+        dying.during(|| assert_eq!(given_up().unwrap_err().status(), Status::Invalid));
+    };
     vec![
-        Operation::new("array:write-fill", write, prepare),
-        Operation::new("array:write-copy", copy, prepare),
-        Operation::new("array:write-set", set, prepare),
+        Operation::new("array:write-fill", write, prepare(false)),
+        Operation::new("array:write-copy", copy, prepare(false)),
+        Operation::new("array:write-set", set, prepare(false)),
+        Operation::new("array:write-abandon", abandon, prepare(true)),
     ]
 }
 
@@ -169,6 +181,23 @@ fn atomic_operations() -> Vec<Operation> {
         atomic_operation("store", [5_u64, 9], |dying, x| dying.during(|| x.store(9, Ordering::Release).unwrap())),
         atomic_operation("exchange", [5_u32, 9], |dying, x| {
             dying.during(|| assert_eq!(x.exchange(9, ORDER).unwrap(), 5));
+        }),
+        atomic_operation("compare-exchange", [5_u64, 9], |dying, x| {
+            dying.during(|| assert_eq!(x.compare_exchange(5, 9, ORDER, Ordering::Acquire).unwrap(), Ok(5)));
+        }),
+        atomic_operation("compare-exchange-in-vain", [5_u64, 5], |dying, x| {
+            dying.during(|| assert_eq!(x.compare_exchange(6, 9, ORDER, Ordering::Acquire).unwrap(), Err(5)));
+        }),
+        atomic_operation("fetch-sub", [5_u32, 2], |dying, x| dying.during(|| x.fetch_sub(3, ORDER).unwrap())),
+        atomic_operation("fetch-and", [5_u64, 4], |dying, x| dying.during(|| x.fetch_and(6, ORDER).unwrap())),
+        atomic_operation("fetch-xor", [5_u64, 3], |dying, x| dying.during(|| x.fetch_xor(6, ORDER).unwrap())),
+        atomic_operation("fetch-min-f32", [5_f32, 2.5], |dying, x| dying.during(|| x.fetch_min(2.5, ORDER).unwrap())),
+        atomic_operation("wait-in-vain", [5_u64, 5], |dying, x| {
+            dying.during(|| assert_eq!(x.wait(5, AN_INSTANT).unwrap(), None));
+        }),
+        atomic_operation("notify-one", [5_u64, 5], |dying, x| {
+            assert_eq!(x.wait(5, AN_INSTANT).unwrap(), None);
+            dying.during(|| x.notify_one().unwrap());
         }),
         atomic_operation("fetch-add", [5_i64, 8], |dying, x| dying.during(|| x.fetch_add(3, ORDER).unwrap())),
         atomic_operation("fetch-max", [5_i64, 8], |dying, x| dying.during(|| x.fetch_max(8, ORDER).unwrap())),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shmds::{Queue, QueueOptions, Ring, RingOptions, Segment};
 
-use super::{Dying, Look, Operation, SOON};
+use super::{AN_INSTANT, Dying, Look, Operation, SOON};
 
 const CAPACITY: u64 = 8;
 
@@ -148,6 +148,34 @@ fn queue_operations(mode: (&'static str, QueueOptions)) -> Vec<Operation> {
             let queue = queue.try_clone().unwrap();
             assert!(queue.enqueue(&elements(dying.nth, 50, 1)[0]).unwrap());
             dying.during(|| drop(queue));
+        }),
+        case("enqueue-wait", 3, Puts(1), |dying, queue| {
+            dying.during(|| assert!(queue.enqueue_wait(&elements(dying.nth, 50, 1)[0], SOON).unwrap()));
+        }),
+        case("enqueue-wait-in-vain", 8, Puts(0), |dying, queue| {
+            dying.during(|| assert!(!queue.enqueue_wait(&element(9), AN_INSTANT).unwrap()));
+        }),
+        case("enqueue-bulk-wait", 3, Puts(4), |dying, queue| {
+            dying.during(|| assert_eq!(queue.enqueue_bulk_wait(&elements(dying.nth, 50, 4), SOON).unwrap(), 4));
+        }),
+        case("claim-wait-commit", 3, Puts(1), |dying, queue| {
+            dying.during(|| {
+                let mut claim = queue.claim_wait(SOON).unwrap().unwrap();
+                claim.write(elements(dying.nth, 50, 1)[0]);
+                claim.commit().unwrap();
+            });
+        }),
+        case("dequeue-wait", 5, Takes(1), |dying, queue| {
+            dying.during(|| assert!(queue.dequeue_wait(SOON).unwrap().is_some()));
+        }),
+        case("dequeue-wait-in-vain", 0, Takes(0), |dying, queue| {
+            dying.during(|| assert_eq!(queue.dequeue_wait(AN_INSTANT).unwrap(), None));
+        }),
+        case("dequeue-bulk-wait", 5, Takes(3), |dying, queue| {
+            dying.during(|| assert_eq!(queue.dequeue_bulk_wait(&mut [element(0); 3], SOON).unwrap(), 3));
+        }),
+        case("peek-wait-release", 5, Takes(1), |dying, queue| {
+            dying.during(|| drop(queue.peek_wait(SOON).unwrap().unwrap()));
         }),
         case("dequeue", 5, Takes(1), |dying, queue| {
             dying.during(|| assert_eq!(queue.dequeue().unwrap(), Some(elements(dying.nth, 0, 1)[0])));
@@ -329,6 +357,26 @@ fn ring_operations(manner: (&'static str, RingOptions)) -> Vec<Operation> {
             let ring = ring.try_clone().unwrap();
             assert!(ring.push(&element(ring.stats().unwrap().written)).unwrap());
             dying.during(|| drop(ring));
+        }),
+        case("push-wait", Puts(1), |dying, ring| {
+            let next = element(ring.stats().unwrap().written);
+            dying.during(|| assert!(ring.push_wait(&next, SOON).unwrap()));
+        }),
+        case("push-bulk-wait", Puts(2), |dying, ring| {
+            let written = ring.stats().unwrap().written;
+            let both = [element(written), element(written + 1)];
+            dying.during(|| assert_eq!(ring.push_bulk_wait(&both, SOON).unwrap(), 2));
+        }),
+        case("pop-wait", Takes(1), |dying, ring| dying.during(|| assert!(ring.pop_wait(SOON).unwrap().is_some()))),
+        case("pop-bulk-wait", Takes(3), |dying, ring| {
+            dying.during(|| assert_eq!(ring.pop_bulk_wait(&mut [element(0); 3], SOON).unwrap(), 3));
+        }),
+        case("clear", Takes(if manner.0 == "ring" { 6 } else { CAPACITY }), |dying, ring| {
+            dying.during(|| assert!(ring.clear().unwrap() >= 6));
+        }),
+        case("reader-read-wait-in-vain", Takes(0), |dying, ring| {
+            let mut reader = ring.reader(shmds::RingStart::Newest).unwrap();
+            dying.during(|| assert_eq!(reader.read_wait(AN_INSTANT).unwrap(), None));
         }),
         case("pop", Takes(1), |dying, ring| dying.during(|| assert!(ring.pop().unwrap().is_some()))),
         case("pop-again", Takes(2), |dying, ring| {

@@ -9,17 +9,21 @@ mod support;
 
 mod bytes;
 mod cells;
+mod coverage;
 mod elements;
 mod segments;
 mod speculo;
 
 use std::time::Duration;
 
-use shmds::{Segment, SegmentOptions, kill_points};
+use shmds::{Segment, SegmentOptions, VerifyOptions, kill_points};
 use support::*;
 
 /// Long enough for anything that must happen at once, a sleep that nobody ends included.
 const SOON: Duration = Duration::from_secs(1);
+
+/// A wait that is over when it begins: it leaves word that somebody sleeps, and looks once more.
+const AN_INSTANT: Duration = Duration::from_nanos(1);
 
 /// Looks after a death; told whether the operation was complete.
 type Look = Box<dyn FnOnce(bool)>;
@@ -86,10 +90,31 @@ fn dying() {
     unreachable!("it should be dead");
 }
 
+/// What was tried, to be added up by `scripts/kill-points.sh`.
+#[derive(Default)]
+struct Total {
+    operations: u64,
+    stores: u64,
+    deaths: u64,
+}
+
+impl Total {
+    fn operation(&mut self, name: &str, stores: u64) {
+        self.operations += 1;
+        self.stores += stores;
+        say(&format!("  {name}: {stores}"));
+    }
+
+    /// Findings fail a test, so whoever comes here had none.
+    fn say(&self) {
+        let Self { operations, stores, deaths } = self;
+        say(&format!("part: {operations} operations, {stores} stores, {deaths} deaths, 0 findings"));
+    }
+}
+
 /// A process dies in each of these at every store.
 fn survive(operations: Vec<Operation>) {
-    let start = std::time::Instant::now();
-    let (mut points, mut deaths) = (0, 0);
+    let mut total = Total::default();
     for operation in operations {
         let name = Name::new();
         let segment = fresh(&name);
@@ -98,22 +123,38 @@ fn survive(operations: Vec<Operation>) {
             let out = Peer::role("dying", &format!("{name} {} {nth}", operation.name)).died();
             let complete = out.lines().find_map(|line| line.strip_prefix("complete after "));
             let context = Context(&operation.name, nth);
-            deaths += 1;
+            total.deaths += 1;
+            // Before anybody repairs anything: a death breaks nothing, it only leaves something.
+            verified(&segment, VerifyOptions::new(), u64::MAX);
             let dead = segment.reap().unwrap();
             assert!(dead <= 2, "{dead} dead");
+            // Others may be working: those who sleep, and are woken.
+            verified(&segment, VerifyOptions::new(), 0);
             look(complete.is_some());
             is_sound(&segment);
+            finds_nothing(&segment);
             std::mem::forget(context);
             if let Some(count) = complete {
                 let count: u64 = count.parse().unwrap();
                 assert_eq!(count, nth - 1, "as many deaths as stores");
-                points += count;
-                say(&format!("  {}: {count}", operation.name));
+                total.operation(&operation.name, count);
                 break;
             }
         }
     }
-    say(&format!("{points} stores, {deaths} deaths, {:.1} s", start.elapsed().as_secs_f64()));
+    total.say();
+}
+
+/// No damage, and leftovers up to so many.
+fn verified(segment: &Segment, options: VerifyOptions, most: u64) {
+    let mut sentences = Vec::new();
+    let found = segment.verify(options, |one| sentences.push(one.sentence.clone())).unwrap();
+    assert!(found.damage == 0 && found.leftovers <= most && found.unknown == 0, "{sentences:#?}");
+}
+
+/// Everybody who lives is content, and nobody works: nothing is left of the dead, and nothing is broken.
+fn finds_nothing(segment: &Segment) {
+    verified(segment, VerifyOptions::new().at_rest(), 0);
 }
 
 /// Says at which death it was when what follows it fails.

@@ -1,5 +1,7 @@
 //! The segment itself: names are there or not, no memory is lost, and those who bury the dead can die of it.
 
+use std::path::Path;
+
 use shmds::{
     Array, Atomic, ByteQueue, ByteQueueOptions, Kind, Pool, Queue, QueueOptions, Ring, RingOptions, Segment, Span,
 };
@@ -154,6 +156,37 @@ pub(super) fn operations() -> Vec<Operation> {
                 create(&segment, Kind::Queue, "new")
             });
         }),
+        operation("clear-interrupted", New::Stays, |dying| {
+            let segment = dying.attach();
+            dying.during(|| segment.clear_interrupted("new").unwrap());
+        }),
+        operation("stats", New::Stays, |dying| {
+            let segment = dying.attach();
+            dying.during(|| segment.stats().unwrap());
+        }),
+        operation("attach-by-descriptor", New::Stays, |dying| {
+            let descriptor = dying.attach().fd().unwrap();
+            dying.during(|| Segment::open_fd(&descriptor, &sized()).unwrap());
+        }),
+        remove_all(),
+        in_a_file("create-file", |dying, path| dying.during(|| Segment::create_file(path, &sized()).unwrap())),
+        in_a_file("attach-to-file", |dying, path| {
+            drop(Segment::create_file(path, &sized()).unwrap());
+            dying.during(|| {
+                let segment = Segment::open_file(path, &sized()).unwrap();
+                let queue = create(&segment, Kind::Queue, "new");
+                segment.sync().unwrap();
+                (segment, queue)
+            });
+        }),
+        alone("unlink", |dying| {
+            let name = own(&dying.segment);
+            let _segment = Segment::create(&name, &sized().exclusive()).unwrap();
+            dying.during(|| Segment::unlink(&name).unwrap());
+        }),
+        alone("create-memfd", |dying| {
+            dying.during(|| Segment::create_memfd(&own(&dying.segment), &sized()).unwrap());
+        }),
         operation("attach", New::Stays, |dying| dying.during(|| dying.attach())),
         operation("detach", New::Stays, |dying| {
             let segment = dying.attach();
@@ -188,6 +221,47 @@ pub(super) fn operations() -> Vec<Operation> {
     all
 }
 
+fn remove_all() -> Operation {
+    let prepare = |segment: &Segment, _nth: u64| -> Look {
+        for kind in KINDS {
+            drop(create(segment, kind, &format!("{kind:?}")));
+        }
+        let segment = segment.clone();
+        Box::new(move |complete| {
+            assert!(!complete || segment.entries().next().is_none());
+            for entry in segment.entries().collect::<Vec<_>>() {
+                is_sound(&segment, &entry.name, entry.kind);
+            }
+            segment.remove_all().unwrap();
+            assert_eq!(segment.stats().unwrap().used, 0);
+        })
+    };
+    let die = |dying: &Dying| {
+        let segment = dying.attach();
+        dying.during(|| segment.remove_all().unwrap());
+    };
+    Operation::new("segment:remove-all", die, prepare)
+}
+
+/// Somebody dies with a segment in a file, which stays.
+fn in_a_file(name: &str, die: fn(&Dying, &Path)) -> Operation {
+    let path = |segment: &str| std::env::temp_dir().join(format!("{segment}-file"));
+    let prepare = move |segment: &Segment, _nth: u64| -> Look {
+        let path = path(segment.name());
+        Box::new(move |complete| {
+            assert!(!complete || path.exists());
+            let segment = Segment::create_file(&path, &sized()).unwrap();
+            assert_eq!(segment.participants().len(), 1);
+            drop(create(&segment, Kind::Pool, "next"));
+            is_sound(&segment, "next", Kind::Pool);
+            super::finds_nothing(&segment);
+            drop(segment);
+            Segment::unlink_file(&path).unwrap();
+        })
+    };
+    Operation::new(format!("segment:{name}"), move |dying| die(dying, &path(&dying.segment)), prepare)
+}
+
 /// A segment of the dying one's own.
 fn own(name: &str) -> String {
     format!("{name}-own")
@@ -206,6 +280,7 @@ fn alone(name: &str, die: fn(&Dying)) -> Operation {
                 is_sound(&segment, "new", kind);
                 segment.remove("new").unwrap();
             }
+            super::finds_nothing(&segment);
             drop(segment);
             assert!(!path.exists());
         })

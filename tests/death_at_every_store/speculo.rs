@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 
-use shmds::Status;
 use shmds::speculo::{Area, AreaOptions, Reader, ReaderOptions};
+use shmds::{Status, VerifyOptions};
 
 use super::support::{AreaName, Peer, Random, contents, newest_written, role_words, say, whole, word};
-use super::{Context, Dying};
+use super::{Context, Dying, Total};
 
 /// The ids that are there before; a fourth is obsolete, a fifth has expired.
 const THERE: [u64; 3] = [1, 2, 3];
@@ -35,6 +35,12 @@ fn write(area: &mut Area, number: u64) -> u64 {
 }
 
 type Die = fn(&Dying);
+
+/// The names of all of them.
+pub(super) fn names() -> impl Iterator<Item = String> {
+    let all = OPERATIONS.iter().chain([&CREATE]).chain(&REMOVE);
+    all.map(|(name, _)| format!("speculo:{name}"))
+}
 
 /// What there is to die in. The chunks that may be new afterwards: of these ids.
 const OPERATIONS: &[(&str, Die)] = &[
@@ -204,6 +210,13 @@ fn all_valid(reader: &mut Reader) -> BTreeMap<u64, (u64, Vec<u8>)> {
     found
 }
 
+/// No damage, and leftovers up to so many.
+fn finds(name: &AreaName, options: VerifyOptions, most: u64) {
+    let mut sentences = Vec::new();
+    let found = Area::verify_name(name, &self::options(), options, |one| sentences.push(one.sentence.clone())).unwrap();
+    assert!(found.damage == 0 && found.leftovers <= most, "{sentences:#?}");
+}
+
 /// After a death: readers that were there are content, and the next writer finds what was committed, and goes on.
 fn look(name: &AreaName, witnesses: &mut [Witness]) {
     let expected = lies_there(name);
@@ -217,9 +230,12 @@ fn look(name: &AreaName, witnesses: &mut [Witness]) {
     versions.sort_unstable();
     assert_eq!(asker.drain(), versions, "after get");
     drop(asker);
+    // Whatever it left half-done, it broke nothing; and the next writer leaves nothing of it.
+    finds(name, VerifyOptions::new().at_rest(), u64::MAX);
     // One reads already now, the other only when there is a writer again.
     witnesses[0].drain();
     let mut area = Area::open(name, &options()).unwrap();
+    finds(name, VerifyOptions::new().at_rest(), 0);
     assert_eq!(name.objects().len(), 2, "{:?}", name.objects());
     for (id, (_, bytes)) in &expected {
         assert_eq!(area.read(*id).as_ref(), Some(bytes), "chunk {id}");
@@ -252,6 +268,7 @@ fn look(name: &AreaName, witnesses: &mut [Witness]) {
         assert_eq!(name.objects().len(), 2);
     }
     assert_eq!(all_valid(&mut reader).len() as u64, area.stats().chunks);
+    finds(name, VerifyOptions::new().at_rest(), 0);
     area.unlink().unwrap();
     assert_eq!(name.objects().len(), 0);
 }
@@ -274,7 +291,7 @@ fn with_a_chunk_held<T>(name: &str, during: impl FnOnce() -> T) -> T {
 
 #[test]
 fn areas_survive_a_death_at_every_store() {
-    let (mut stores, mut deaths) = (0, 0);
+    let mut total = Total::default();
     for (operation, _) in OPERATIONS {
         for nth in 1.. {
             let context = Context(operation, nth);
@@ -286,22 +303,21 @@ fn areas_survive_a_death_at_every_store() {
                 look(&name, &mut witnesses);
                 complete
             });
-            deaths += 1;
+            total.deaths += 1;
             std::mem::forget(context);
             if let Some(count) = complete {
                 assert_eq!(count, nth - 1, "as many deaths as stores");
-                say(&format!("  speculo:{operation}: {count}"));
-                stores += count;
+                total.operation(&format!("speculo:{operation}"), count);
                 break;
             }
         }
     }
-    say(&format!("areas: {stores} stores, {deaths} deaths"));
+    total.say();
 }
 
 #[test]
 fn who_completes_what_a_dead_writer_left_can_die_of_it_at_every_store() {
-    let mut deaths = 0;
+    let mut total = Total::default();
     for operation in ["allocate", "update-twice", "discard", "collect", "grow"] {
         for first in 1.. {
             let mut complete = None;
@@ -314,7 +330,7 @@ fn who_completes_what_a_dead_writer_left_can_die_of_it_at_every_store() {
                 complete = die(&name, operation, first);
                 let over = die(&name, "open", second);
                 look(&name, &mut witnesses);
-                deaths += 1;
+                total.deaths += 2;
                 std::mem::forget(context);
                 if over.is_some() {
                     break;
@@ -325,15 +341,18 @@ fn who_completes_what_a_dead_writer_left_can_die_of_it_at_every_store() {
             }
         }
     }
-    say(&format!("areas: {deaths} second deaths"));
+    total.say();
 }
 
 #[test]
-fn areas_that_are_half_made_or_half_removed_are_made_anew() {
+fn areas_that_are_half_made_or_half_removed_are_survived_at_every_store() {
+    let mut total = Total::default();
     for nth in 1.. {
         let context = Context("create", nth);
         let name = AreaName::new();
-        let complete = die(&name, CREATE.0, nth).is_some();
+        let count = die(&name, CREATE.0, nth);
+        let complete = count.is_some();
+        total.deaths += 1;
         assert!(name.objects().len() <= 2);
         drop(Area::create(&name, &options()).unwrap());
         let mut witnesses = [Witness::new(&name), Witness::new(&name)];
@@ -344,7 +363,8 @@ fn areas_that_are_half_made_or_half_removed_are_made_anew() {
         drop(area);
         look(&name, &mut witnesses);
         std::mem::forget(context);
-        if complete {
+        if let Some(count) = count {
+            total.operation("speculo:create", count);
             break;
         }
     }
@@ -354,7 +374,8 @@ fn areas_that_are_half_made_or_half_removed_are_made_anew() {
             let name = AreaName::new();
             prepare(&name);
             let mut witness = Witness::new(&name);
-            let complete = die(&name, operation, nth).is_some();
+            let count = die(&name, operation, nth);
+            total.deaths += 1;
             witness.drain();
             let mut area = Area::create(&name, &options()).unwrap();
             assert_eq!(area.stats().chunks, 0, "the first store says that it is removed");
@@ -364,11 +385,13 @@ fn areas_that_are_half_made_or_half_removed_are_made_anew() {
             let mut reader = Reader::open(&name, &ReaderOptions::new()).unwrap();
             assert_eq!(reader.next().unwrap().unwrap().id(), id);
             std::mem::forget(context);
-            if complete {
+            if let Some(count) = count {
+                total.operation(&format!("speculo:{operation}"), count);
                 break;
             }
         }
     }
+    total.say();
 }
 
 #[test]
