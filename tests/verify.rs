@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use shmds::speculo::{Area, AreaOptions};
 use shmds::{
-    Array, Atomic, ByteQueue, ByteQueueOptions, Finding, Kind, Pool, Queue, QueueOptions, Ring, RingOptions, Segment,
-    SegmentOptions, Severity, Span, Status, Verified, VerifyOptions,
+    Array, Atomic, ByteQueue, ByteQueueOptions, Finding, Pool, Queue, QueueOptions, Ring, RingOptions, Segment,
+    SegmentOptions, Span, Status, Verified, VerifyOptions,
 };
 use support::*;
 
@@ -275,8 +274,9 @@ fn nothing_is_found_while_everybody_works() {
     // What they held when they died is theirs, until it is given back.
     let (verified, findings) = verify(&segment, LIVE);
     assert_eq!(verified.damage, 0, "{findings:#?}");
-    assert!(verified.leftovers >= 3, "{findings:#?}");
-    assert_eq!(segment.reap().unwrap(), 3);
+    // Those who died first may have been reaped by the others.
+    assert!(verified.leftovers > 0, "{findings:#?}");
+    assert!(segment.reap().unwrap() > 0);
     is_clean(&segment, LIVE);
     let (verified, findings) = verify(&segment, AT_REST);
     assert_eq!(verified.damage, 0, "{findings:#?}");
