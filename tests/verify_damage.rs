@@ -119,6 +119,7 @@ const BROKEN: &[Broken] = &[
     damage("span", &["makes no sense"], |image| image.put(image.entry("span") + 40, 699)),
     damage("atomic", &["makes no sense"], |image| image.put_half(image.entry("atomic") + 60, 9)),
     damage("mpmc", &["makes no sense"], |image| image.put(image.entry("mpmc") + 40, 7)),
+    damage("mpmc", &["makes no sense", "aligned to 0"], |image| image.put_half(image.entry("mpmc") + 56, 0)),
     damage("spsc", &["makes no sense"], |image| image.put(image.entry("spsc") + 32, 0)),
     damage("ring", &["makes no sense"], |image| image.put_half(image.entry("ring") + 60, 2)),
     damage("pool", &["makes no sense"], |image| image.put_half(image.entry("pool") + 56, 3)),
@@ -288,6 +289,20 @@ fn what_a_later_version_made_is_counted_and_not_judged() {
     let verified = segment.verify(AT_REST, |finding| panic!("{finding:?}")).unwrap();
     assert_eq!((verified.checked, verified.unknown), (7, 1));
     assert_eq!(segment.find("span").unwrap().unwrap().kind, Kind::Unknown);
+}
+
+#[test]
+fn a_queue_whose_entry_has_no_alignment_is_refused_and_reaped() {
+    let name = Name::new();
+    let segment = segment_of(&name);
+    let image = Image(segment.clone());
+    let entry = image.entry("mpmc");
+    image.put_half(entry + 56, 0);
+    refused(Queue::<u64>::open(&segment, "mpmc"), Status::Corrupt, &["mpmc"]);
+    // Somebody who had it open, and died.
+    image.put(entry + 160, 1 << (NOBODY - 1));
+    image.put_half(256 + (NOBODY - 1) * 64, 1);
+    assert_eq!(segment.reap().unwrap(), 1);
 }
 
 #[test]

@@ -59,9 +59,12 @@ struct Side {
     told: bool,
 }
 
+/// Where a side is of which no slot says anything.
+const NOWHERE: i128 = i128::MIN / 2;
+
 impl Side {
     fn new(noun: &'static str, slots: u64) -> Self {
-        Self { noun, slots: slots.into(), position: i128::MIN, leader: 0, told: false }
+        Self { noun, slots: slots.into(), position: NOWHERE, leader: 0, told: false }
     }
 
     /// Takes note of a slot that was visited so many times.
@@ -105,9 +108,10 @@ fn many(placed: &Placed, look: &mut Inspection<'_>) {
     for index in 0..capacity {
         let word = placed.word(index).load(Ordering::Acquire);
         let (produced, consumed) = visits(word);
-        producers.learn(index, produced);
-        consumers.learn(index, consumed);
-        slot(index, word, at(index), placed, look);
+        if slot(index, word, at(index), placed, look) {
+            producers.learn(index, produced);
+            consumers.learn(index, consumed);
+        }
     }
     let counted_from_base = |hint: u64| {
         // The turns of slots have 45 bits; so do those of hints, for comparing.
@@ -116,7 +120,7 @@ fn many(placed: &Placed, look: &mut Inspection<'_>) {
     };
     for (side, hint, offset) in [(&producers, tail, TAIL), (&consumers, head, HEAD)] {
         let ahead = counted_from_base(hint) - side.position;
-        if ahead > 0 {
+        if ahead > 0 && side.position != NOWHERE {
             look.damage(
                 offset,
                 format_args!("the hint where its {} are is {hint}, {ahead} ahead of the slots", side.noun),
@@ -124,7 +128,11 @@ fn many(placed: &Placed, look: &mut Inspection<'_>) {
         }
     }
     for index in 0..capacity {
-        let (produced, consumed) = visits(placed.word(index).load(Ordering::Acquire));
+        let word = placed.word(index).load(Ordering::Acquire);
+        if !is_state(word) {
+            continue;
+        }
+        let (produced, consumed) = visits(word);
         producers.check(index, produced, at(index), look);
         consumers.check(index, consumed, at(index), look);
         producers.learn(index, produced);
@@ -152,20 +160,32 @@ fn many(placed: &Placed, look: &mut Inspection<'_>) {
     }
 }
 
-/// Looks at a slot's own word.
-fn slot(index: u64, word: u64, offset: u64, placed: &Placed, look: &mut Inspection<'_>) {
-    let (phase, owner) = (mpmc::phase(word), mpmc::owner(word));
-    let doing = match phase {
+/// Whether there is such a word, whoever its owner is.
+fn is_state(word: u64) -> bool {
+    match mpmc::phase(word) {
+        EMPTY | FULL | VOID => mpmc::owner(word) == 0,
+        phase => matches!(phase, WRITING | READING),
+    }
+}
+
+/// Looks at a slot's own word; false when it says nothing.
+fn slot(index: u64, word: u64, offset: u64, placed: &Placed, look: &mut Inspection<'_>) -> bool {
+    if !is_state(word) {
+        look.damage(offset, format_args!("slot {index} has the state {word:#x}, which there is not"));
+        return false;
+    }
+    let owner = mpmc::owner(word);
+    let doing = match mpmc::phase(word) {
         WRITING => "written",
         READING => "read",
-        EMPTY | FULL | VOID if owner == 0 => return,
-        _ => return look.damage(offset, format_args!("slot {index} has the state {word:#x}, which there is not")),
+        _ => return true,
     };
     let still = || placed.word(index).load(Ordering::Acquire) == word;
     look.owner(offset, owner, false, format_args!("slot {index} is being {doing} by"), still);
     if look.is_at_rest() && look.is_living(owner) {
         look.leftover(offset, format_args!("slot {index} is being {doing} by participant {owner}, who lives"));
     }
+    true
 }
 
 fn single(placed: &Placed, look: &mut Inspection<'_>) {
