@@ -140,7 +140,7 @@ const BROKEN: &[Broken] = &[
         image.put(image.section("mpmc") + 512 + 3 * 16, WRITING | 1);
     }))),
     damage("mpmc", &["behind for its producers"], |image| image.put(image.section("mpmc") + 512 + 16, 0)),
-    damage("mpmc", &["behind"], |image| image.put(image.section("mpmc") + 512 + 7 * 16, 100 * TURN | FULL)),
+    damage("mpmc", &["behind"], |image| image.put(image.section("mpmc") + 512 + 7 * 16, (100 * TURN) | FULL)),
     damage("mpmc", &["slot 0 is 1 turns behind for its consumers", "slot 1"], |image| {
         image.put(image.section("mpmc") + 512, FULL);
         image.put(image.section("mpmc") + 512 + 16, TURN);
