@@ -404,13 +404,13 @@ impl Table {
     /// The bytes of an entry's name with their padding, and its length and its hash, as they are stored.
     pub(super) fn stored_name(&self, entry: u32) -> (Vec<u8>, u32, u64) {
         let fixed = self.fixed(entry);
-        let bytes = self.name_words(entry).flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect();
+        let bytes = self.name_words(entry).iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect();
         (bytes, fixed.name_len.load(Ordering::Relaxed), fixed.hash.load(Ordering::Relaxed))
     }
 
     /// Everybody who is said to have an entry open, also who cannot be.
     pub(super) fn users(&self, entry: u32) -> impl Iterator<Item = u32> {
-        self.users_words(entry).zip((1..).step_by(64)).flat_map(|(word, first)| {
+        self.users_words(entry).iter().zip((1..).step_by(64)).flat_map(|(word, first)| {
             let word = word.load(Ordering::Acquire);
             (0..64).filter(move |bit| word >> bit & 1 != 0).map(move |bit| first + bit)
         })
@@ -418,7 +418,7 @@ impl Table {
 
     /// Whether the index leads to this entry by that name.
     pub(super) fn is_indexed(&self, entry: u32, name: &str) -> bool {
-        self.probe(name.as_bytes(), fnv1a(name.as_bytes())).is_some_and(|(found, _)| found == entry)
+        self.probe(name.as_bytes(), murmur64a(name.as_bytes())).is_some_and(|(found, _)| found == entry)
     }
 
     /// The words of the index that are not empty: their number, and that of the entry they lead to by its hash, if there is such an entry.

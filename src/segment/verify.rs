@@ -25,7 +25,7 @@ use super::region::Region;
 use super::table::{Entry, Kind, Phase, State};
 use crate::error::{Result, fail};
 use crate::kinds;
-use crate::shared::{End, EventCount, fnv1a};
+use crate::shared::{End, EventCount, murmur64a};
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// How a segment, or an area of chunks, is verified.
@@ -459,9 +459,9 @@ impl TableLook<'_> {
             let legal = std::str::from_utf8(name).is_ok_and(|name| table.check_name(name).is_ok());
             if !legal || padding.iter().any(|byte| *byte != 0) {
                 self.found.damage(offset + 128, format_args!("the name of entry {number} is none: {shown:?}"));
-            } else if fnv1a(name) != hash {
+            } else if murmur64a(name) != hash {
                 self.found
-                    .damage(offset + 8, format_args!("the hash of '{shown}' is {hash:#x}, not {:#x}", fnv1a(name)));
+                    .damage(offset + 8, format_args!("the hash of '{shown}' is {hash:#x}, not {:#x}", murmur64a(name)));
             }
         }
         for id in table.users(number) {
