@@ -109,7 +109,9 @@ static int storm_produce(const struct peer_job *job) {
   for (uint64_t sequence = job->first;; sequence++) {
     const struct message m = message_of(job->producer, sequence);
     peer_log_store(&log, 0, sequence);
+    peer_begins();
     if (!enqueue_one(&m, job->inplace)) return 0;
+    peer_succeeds();
     peer_log_store(&log, 1, sequence + 1);
   }
 }
@@ -118,6 +120,7 @@ static int storm_consume(const struct peer_job *job) {
   struct peer_log log = peer_open_log(job->log);
   for (;;) {
     peer_log_reserve(&log);
+    peer_begins();
     if (job->inplace) {
       shm_queue_slot slot;
       if (!done("peek", shm_queue_peek_wait(queue, SHM_FOREVER, &slot))) return 0;
@@ -128,6 +131,7 @@ static int storm_consume(const struct peer_job *job) {
       if (!done("dequeue", shm_queue_dequeue_wait(queue, &m, SHM_FOREVER))) return 0;
       peer_log_append(&log, &m);
     }
+    peer_succeeds();
   }
 }
 
@@ -180,6 +184,7 @@ static int array_write(const struct peer_job *job) {
   shm_array *array = find_array(job->queue, PEER_MAX_ELEMENTS, &count);
   for (must("get", shm_array_get(array, 0, &number)); job->count == 0 || number < job->count;) {
     peer_writing(elements, count, ++number);
+    peer_begins();
     must("begin", shm_array_begin_write(array));
     if (number % 2 == 0) {
       must("store", shm_array_store(array, 0, count, elements));
@@ -187,6 +192,7 @@ static int array_write(const struct peer_job *job) {
       for (size_t i = 0; i < count; i++) must("set", shm_array_set(array, i, &elements[i]));
     }
     must("end", shm_array_end_write(array));
+    peer_succeeds();
   }
   must("close", shm_array_close(array));
   return 0;
@@ -197,6 +203,7 @@ static int array_read(const struct peer_job *job) {
   uint64_t last = 0, whole = 0, torn = 0;
   shm_array *array = find_array(job->queue, PEER_MAX_ELEMENTS, &count);
   while (job->count == 0 || last < job->count) {
+    peer_begins();
     const shm_status status = shm_array_snapshot(array, 0, count, elements, PEER_LONG_NS);
     if (status == SHM_TORN) {
       torn++;
@@ -204,6 +211,7 @@ static int array_read(const struct peer_job *job) {
       continue;
     }
     must("snapshot", status);
+    peer_succeeds();
     const uint64_t number = peer_check_writing("array-read", elements, count);
     if (number < last) peer_fail("array-read", "an older writing than before");
     last = number;
@@ -256,11 +264,14 @@ static int atomic_ping_or_pong(const struct peer_job *job) {
     if (ping) {
       peer_pause_us(200);
       start = peer_now_ns();
+      peer_begins();
       must("store", shm_atomic_store(atomic, mine, SHM_RELEASE));
       must("notify", shm_atomic_notify_one(atomic));
     }
+    peer_begins();
     must("wait", shm_atomic_wait(atomic, old, job->count == 0 ? SHM_FOREVER : PEER_LONG_NS, &now));
     if (memcmp(&now, ping ? &zero : &there, sizeof now) != 0) peer_fail(job->verb, "another value");
+    peer_succeeds();
     if (ping) {
       times[round] = peer_now_ns() - start;
     } else {
@@ -272,6 +283,25 @@ static int atomic_ping_or_pong(const struct peer_job *job) {
   printf("median-us %" PRIu64 "\n", times[job->count / 2] / 1000);
   must("close", shm_atomic_close(atomic));
   return 0;
+}
+
+static int atomic_add(const struct peer_job *job) {
+  struct peer_log log = peer_open_log(job->log);
+  shm_atomic *atomic;
+  shm_atomic_value one, before;
+  uint64_t last = 0;
+  must(job->queue, shm_atomic_open(segment, job->queue, SHM_ATOMIC_U64, &atomic));
+  memset(&one, 0, sizeof one);
+  one.u64 = 1;
+  for (uint64_t times = 1;; times++) {
+    peer_begins();
+    peer_log_store(&log, 0, times);
+    must("add", shm_atomic_fetch(atomic, SHM_ADD, one, SHM_ACQ_REL, &before));
+    peer_log_store(&log, 1, times);
+    peer_succeeds();
+    if (before.u64 + 1 <= last) peer_fail(job->verb, "the value did not grow");
+    last = before.u64 + 1;
+  }
 }
 
 /* ---- pools ---------------------------------------------------------------------------------------------------- */
@@ -355,6 +385,7 @@ static int pool_storm(const struct peer_job *job) {
   for (uint64_t use = 1;; use++) {
     uint64_t handles[4], is_doomed = 0;
     size_t got = 0, done = 0;
+    peer_begins();
     const shm_status status = shm_pool_acquire_batch(pool, handles, 1 + use % 4, &got);
     if (status == SHM_EMPTY) {
       peer_pause_us(20);
@@ -373,6 +404,7 @@ static int pool_storm(const struct peer_job *job) {
       for (size_t i = 0; i < got; i++) must("release", shm_pool_release(pool, handles[i]));
     }
     peer_log_store(&log, 0, use);
+    peer_succeeds();
   }
 }
 
@@ -384,7 +416,7 @@ static const struct {
 } on_structures[] = {
     {"span-fill", span_fill},   {"span-check", span_check},
     {"array-write", array_write}, {"array-read", array_read}, {"array-hold", array_hold},
-    {"atomic-ping", atomic_ping_or_pong}, {"atomic-pong", atomic_ping_or_pong},
+    {"atomic-ping", atomic_ping_or_pong}, {"atomic-pong", atomic_ping_or_pong}, {"atomic-add", atomic_add},
     {"pool-give", pool_give},   {"pool-take", pool_take},   {"pool-hold", pool_hold}, {"pool-storm", pool_storm},
 };
 

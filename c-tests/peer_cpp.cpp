@@ -101,7 +101,9 @@ int storm_produce(messages& to, const peer_job& job) {
   peer_log_store(&log, 1, job.first);
   for (std::uint64_t sequence = job.first;; sequence++) {
     peer_log_store(&log, 0, sequence);
+    peer_begins();
     if (!enqueue_one(to, message_of(job.producer, sequence), job.inplace != 0)) return 0;
+    peer_succeeds();
     peer_log_store(&log, 1, sequence + 1);
   }
 }
@@ -110,6 +112,7 @@ int storm_consume(messages& from, const peer_job& job) {
   peer_log log = peer_open_log(job.log);
   for (;;) {
     peer_log_reserve(&log);
+    peer_begins();
     if (job.inplace) {
       const auto view = from.peek_for(shmds::forever);
       if (!view) return 0;
@@ -119,6 +122,7 @@ int storm_consume(messages& from, const peer_job& job) {
       if (!m) return 0;
       peer_log_append(&log, &*m);
     }
+    peer_succeeds();
   }
 }
 
@@ -148,12 +152,16 @@ int array_write(const shmds::segment& segment, const peer_job& job) {
   std::vector<std::uint64_t> elements(array.size());
   for (auto number = array.get(0); job.count == 0 || number < job.count;) {
     peer_writing(elements.data(), elements.size(), ++number);
-    const auto writing = array.write();
-    if (number % 2 == 0) {
-      array.store(0, elements);
-    } else {
-      for (std::size_t i = 0; i < elements.size(); i++) array.set(i, elements[i]);
+    peer_begins();
+    {
+      const auto writing = array.write();
+      if (number % 2 == 0) {
+        array.store(0, elements);
+      } else {
+        for (std::size_t i = 0; i < elements.size(); i++) array.set(i, elements[i]);
+      }
     }
+    peer_succeeds();
   }
   return 0;
 }
@@ -163,6 +171,7 @@ int array_read(const shmds::segment& segment, const peer_job& job) {
   std::vector<std::uint64_t> elements(array.size());
   std::uint64_t last = 0, whole = 0, torn = 0;
   while (job.count == 0 || last < job.count) {
+    peer_begins();
     const auto status = array.snapshot(0, elements, long_enough);
     if (status == shmds::status::torn) {
       torn++;
@@ -170,6 +179,7 @@ int array_read(const shmds::segment& segment, const peer_job& job) {
       continue;
     }
     if (status != shmds::status::ok) peer_fail("array-read", shmds::to_string(status));
+    peer_succeeds();
     const auto number = peer_check_writing("array-read", elements.data(), elements.size());
     if (number < last) peer_fail("array-read", "an older writing than before");
     last = number;
@@ -202,13 +212,16 @@ int ping_or_pong(const shmds::segment& segment, const peer_job& job) {
     else atomic.notify_all();
   };
   const auto expect = [&](T old, T value) {
+    peer_begins();
     const auto now = atomic.wait_for(old, job.count == 0 ? shmds::forever : long_enough);
     if (!now || *now != value) peer_fail(job.verb, now ? "another value" : "nobody answers");
+    peer_succeeds();
   };
   for (std::uint64_t round = 0; round < job.count || (job.count == 0 && !ping); round++) {
     if (ping) {
       peer_pause_us(200);
       const auto start = peer_now_ns();
+      peer_begins();
       tell(there);
       expect(there, T(0));
       times.push_back(peer_now_ns() - start);
@@ -231,6 +244,20 @@ int atomic_ping_or_pong(const shmds::segment& segment, const peer_job& job) {
     case SHM_ATOMIC_U64: return ping_or_pong<std::uint64_t>(segment, job);
     case SHM_ATOMIC_F32: return ping_or_pong<float>(segment, job);
     default: return ping_or_pong<double>(segment, job);
+  }
+}
+
+int atomic_add(const shmds::segment& segment, const peer_job& job) {
+  peer_log log = peer_open_log(job.log);
+  auto atomic = shmds::atomic<std::uint64_t>::open(segment, job.queue);
+  for (std::uint64_t times = 1, last = 0;; times++) {
+    peer_begins();
+    peer_log_store(&log, 0, times);
+    const auto value = atomic.fetch_add(1, std::memory_order_acq_rel) + 1;
+    peer_log_store(&log, 1, times);
+    peer_succeeds();
+    if (value <= last) peer_fail(job.verb, "the value did not grow");
+    last = value;
   }
 }
 
@@ -278,6 +305,7 @@ int pool_storm(const shmds::segment& segment, const peer_job& job) {
   const std::uint64_t me = job.producer + 1;
   std::array<shmds::pool_handle, 4> handles;
   for (std::uint64_t use = 1;; use++) {
+    peer_begins();
     const auto mine = std::span(handles).first(pool.acquire_batch(std::span(handles).first(1 + use % 4)));
     if (mine.empty()) {
       peer_pause_us(20);
@@ -291,6 +319,7 @@ int pool_storm(const shmds::segment& segment, const peer_job& job) {
     if (use % 2 == 0) pool.release_batch(mine);
     else std::ranges::for_each(mine, [&](auto handle) { pool.release(handle); });
     peer_log_store(&log, 0, use);
+    peer_succeeds();
   }
 }
 
@@ -301,7 +330,7 @@ struct role {
 constexpr role on_structures[] = {
     {"span-fill", span_fill},   {"span-check", span_check},
     {"array-write", array_write}, {"array-read", array_read}, {"array-hold", array_hold},
-    {"atomic-ping", atomic_ping_or_pong}, {"atomic-pong", atomic_ping_or_pong},
+    {"atomic-ping", atomic_ping_or_pong}, {"atomic-pong", atomic_ping_or_pong}, {"atomic-add", atomic_add},
     {"pool-give", pool_give},   {"pool-take", pool_take},   {"pool-hold", pool_hold}, {"pool-storm", pool_storm},
 };
 

@@ -47,11 +47,13 @@ static int push(const struct ring_job *job) {
     for (size_t i = 0; i < count; i++) sample_write(&samples[i], next + i, self);
     next += count;
     must("log", shm_array_set(log_array, 0, &next));
+    peer_begins();
     if (count == 1) {
       must("push", shm_ring_push_wait(ring, samples, SHM_FOREVER));
     } else {
       must("push", shm_ring_push_bulk_wait(ring, samples, count, SHM_FOREVER, &in));
     }
+    peer_succeeds();
     must("log", shm_array_set(log_array, 1, &next));
     peer_pause_us(job->pause_us);
   }
@@ -76,11 +78,13 @@ static int pop(const struct ring_job *job) {
   while (the_end() == 0 || judge.next != the_end()) {
     size_t count = 0;
     uint64_t lost = 0;
+    peer_begins();
     if (job->bulk == 1) {
       count = (size_t)done("pop", shm_ring_pop_wait(ring, samples, RING_LOOK_NS, &lost));
     } else {
       done("pop", shm_ring_pop_bulk_wait(ring, samples, job->bulk, RING_LOOK_NS, &count, &lost));
     }
+    if (count > 0) peer_succeeds();
     ring_judge_samples(&judge, samples, count, lost);
     mark(judge.next - count, count);
     peer_pause_us(job->pause_us);
@@ -97,11 +101,13 @@ static int follow(const struct ring_job *job, int waits) {
   while (the_end() == 0 || judge.next != the_end()) {
     size_t count = 0;
     uint64_t lost = 0;
+    peer_begins();
     if (waits) {
       done("read", shm_ring_reader_read_wait(reader, samples, job->bulk, RING_LOOK_NS, &count, &lost));
     } else if (!done("read", shm_ring_reader_read(reader, samples, job->bulk, &count, &lost))) {
       sched_yield();
     }
+    if (count > 0) peer_succeeds();
     ring_judge_samples(&judge, samples, count, lost);
     peer_pause_us(job->pause_us);
   }

@@ -26,9 +26,11 @@ int push(samples& ring, const atomic_uint64_t& the_end, words& log, const ring_j
     for (std::size_t i = 0; i < count; i++) sample_write(&buffer[i], next + i, self);
     next += count;
     log.set(0, next);
+    peer_begins();
     const bool in = count == 1 ? ring.push_for(buffer[0], shmds::forever)
                                : ring.push_bulk_for({buffer.data(), count}, shmds::forever) == count;
     if (!in) peer_fail("push", "not all went in");
+    peer_succeeds();
     log.set(1, next);
     peer_pause_us(job.pause_us);
   }
@@ -46,11 +48,13 @@ int pop(samples& ring, const atomic_uint64_t& the_end, words& log, const ring_jo
   while (the_end == 0 || judge.next != the_end) {
     std::uint64_t lost = 0;
     std::size_t count = 0;
+    peer_begins();
     if (job.bulk == 1) {
       if (const auto one = ring.pop_for(look, &lost)) buffer[count++] = *one;
     } else {
       count = ring.pop_bulk_for({buffer.data(), job.bulk}, look, &lost);
     }
+    if (count > 0) peer_succeeds();
     ring_judge_samples(&judge, buffer.data(), count, lost);
     mark(log, judge.next - count, count);
     peer_pause_us(job.pause_us);
@@ -65,6 +69,7 @@ int follow(const samples& ring, const atomic_uint64_t& the_end, const ring_job& 
   while (the_end == 0 || judge.next != the_end) {
     std::uint64_t lost = 0;
     std::size_t count = 0;
+    peer_begins();
     if (waits) {
       count = reader.read_bulk_for({buffer.data(), job.bulk}, look, &lost);
     } else if (job.bulk == 1) {
@@ -73,6 +78,7 @@ int follow(const samples& ring, const atomic_uint64_t& the_end, const ring_job& 
       count = reader.read_bulk({buffer.data(), job.bulk}, &lost);
     }
     if (count == 0) sched_yield();
+    if (count > 0) peer_succeeds();
     ring_judge_samples(&judge, buffer.data(), count, lost);
     peer_pause_us(job.pause_us);
   }

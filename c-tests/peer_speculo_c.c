@@ -41,6 +41,7 @@ static int put(uint64_t label, uint64_t number, uint64_t expires) {
   const size_t size = chunk_contents(bytes, label, number);
   speculo_chunk chunk;
   void *data = NULL;
+  peer_begins();
   must("init", speculo_chunk_init(&chunk, area));
   must("expiration", speculo_chunk_set_expiration(&chunk, expires));
   chunk.id = label <= CHUNK_KEYS ? books.keys[label] : 0;
@@ -52,6 +53,7 @@ static int put(uint64_t label, uint64_t number, uint64_t expires) {
     memcpy((char *)data + at, bytes + at, size - at < CHUNK_PIECE ? size - at : CHUNK_PIECE);
   }
   must("commit", speculo_chunk_commit(&chunk));
+  peer_succeeds();
   chunk_committed(&books, label, number, chunk.id);
   return 1;
 }
@@ -104,7 +106,9 @@ static int read_all(const struct chunk_job *job) {
   chunk_ready();
   do {
     speculo_view view;
+    peer_begins();
     must("next", speculo_reader_next_wait(reader, PEER_LONG_NS, &view));
+    peer_succeeds();
     chunk = chunk_judge_next(&judge, view.id, view.version, view.data, view.size);
     if (log.words != NULL && chunk.label == CHUNK_BEACON) {
       must("get", speculo_reader_get(reader, chunk.id, &view));

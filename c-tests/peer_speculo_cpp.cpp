@@ -18,6 +18,7 @@ bool put(shmds::speculo_area& area, chunk_books& books, std::uint64_t label, std
   unsigned char bytes[CHUNK_MOST];
   const auto size = chunk_contents(bytes, label, number);
   const auto known = label <= CHUNK_KEYS ? books.keys[label] : 0;
+  peer_begins();
   auto draft = [&] {
     try {
       return known != 0 ? area.update(known, size, expires) : area.allocate(size, expires);
@@ -32,6 +33,7 @@ bool put(shmds::speculo_area& area, chunk_books& books, std::uint64_t label, std
     std::memcpy(draft->bytes().data() + at, bytes + at, std::min<std::size_t>(CHUNK_PIECE, size - at));
   }
   draft->commit();
+  peer_succeeds();
   chunk_committed(&books, label, number, draft->id());
   return true;
 }
@@ -76,8 +78,10 @@ int read_all(const chunk_job& job) {
   auto reader = shmds::speculo_reader::open(job.name);
   chunk_ready();
   for (;;) {
+    peer_begins();
     const auto next = reader.next_for(std::chrono::nanoseconds(PEER_LONG_NS));
     if (!next) peer_fail("next", reader.closed() ? "the area was removed" : "nothing for a long time");
+    peer_succeeds();
     const auto chunk = shown(chunk_judge_next, *next);
     if (job.log != nullptr && chunk.label == CHUNK_BEACON) {
       const auto kept = reader.get(chunk.id);

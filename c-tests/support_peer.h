@@ -37,6 +37,9 @@
  *       ROUNDS times (pong, 0: until it is killed), ping stores a value that is not 0 and waits for 0; pong waits for
  *       it and stores 0. The atomic is of any type; of eight bytes, only the upper four differ. Ping lets pong fall
  *       asleep each time, and prints "median-us M", microseconds for there and back.
+ *   peer atomic-add SEGMENT ATOMIC LOG
+ *       Adds 1 to an atomic of 64 bits until it is killed. Word 0 of LOG is how often it has begun to, word 1 how often it has
+ *       done so. Fails when the value does not grow.
  *   peer pool-give SEGMENT POOL QUEUE COUNT
  *   peer pool-take SEGMENT POOL QUEUE COUNT
  *       Give acquires COUNT objects one by one, writes them, sends each handle as a message's producer, and waits until
@@ -49,6 +52,9 @@
  *       that this one was about to be killed; or when its own marks change. Word 0 of LOG is how often it did so.
  *
  * An array's elements are of 8 bytes, a pool's objects of PEER_OBJECT_WORDS times as many.
+ *
+ * If the variable SHMDS_PEER_DIARY names a file, the verbs of storms, array-write, array-read, atomic-ping and atomic-pong note
+ * there how many operations came to something, and which took long (tests/support/diary.rs).
  *
  * Words are 64-bit, in the machine's order, written through a shared mapping, so that they survive the peer. Peers wait
  * up to 5 seconds for the segment, and then for the structure, to appear. They end with 0: all was right; 1: something was
@@ -125,6 +131,7 @@ static inline void peer_usage(void) {
           "       peer span-fill|span-check SEGMENT SPAN SEED\n"
           "       peer array-write|array-read|array-hold SEGMENT ARRAY COUNT\n"
           "       peer atomic-ping|atomic-pong SEGMENT ATOMIC ROUNDS\n"
+          "       peer atomic-add SEGMENT ATOMIC LOG\n"
           "       peer pool-give|pool-take SEGMENT POOL QUEUE COUNT\n"
           "       peer pool-hold SEGMENT POOL COUNT\n"
           "       peer pool-storm SEGMENT POOL DOOMED NUMBER LOG\n");
@@ -143,7 +150,7 @@ static inline uint64_t peer_number(const char *text) {
 static inline int peer_parse_structure(struct peer_job *job, int argc, char **argv) {
   static const char *const verbs[][2] = {
       {"span-fill", "f"},   {"span-check", "f"},  {"array-write", "c"}, {"array-read", "c"},
-      {"array-hold", "c"},  {"atomic-ping", "c"}, {"atomic-pong", "c"}, {"pool-give", "oc"},
+      {"array-hold", "c"},  {"atomic-ping", "c"}, {"atomic-pong", "c"}, {"atomic-add", "l"}, {"pool-give", "oc"},
       {"pool-take", "oc"},  {"pool-hold", "c"},   {"pool-storm", "opl"},
   };
   for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
@@ -295,6 +302,44 @@ static inline void peer_log_append(struct peer_log *log, const struct message *m
   log->words[1 + 2 * n] = m->producer;
   log->words[2 + 2 * n] = m->sequence;
   peer_log_store(log, 0, n + 1);
+}
+
+/* ---- how long it waits ----------------------------------------------------------------------------------------- */
+
+/* The diary of a process of a storm, if there is one: the same as in tests/support/diary.rs. */
+#define PEER_DIARY_LONG_NS UINT64_C(1000000)
+#define PEER_DIARY_KEPT 1024
+enum { DIARY_DONE, DIARY_BEGUN, DIARY_NOTED, DIARY_NOTES };
+
+static inline struct peer_log *peer_diary(void) {
+  static struct peer_log diary;
+  static int opened;
+  if (!opened) {
+    const char *path = getenv("SHMDS_PEER_DIARY");
+    if (path != NULL) diary = peer_open_log(path);
+    opened = 1;
+  }
+  return diary.words != NULL ? &diary : NULL;
+}
+
+/* An operation begins, or is tried again. */
+static inline void peer_begins(void) {
+  struct peer_log *diary = peer_diary();
+  if (diary != NULL && diary->words[DIARY_BEGUN] == 0) peer_log_store(diary, DIARY_BEGUN, peer_now_ns());
+}
+
+/* It came to something. */
+static inline void peer_succeeds(void) {
+  struct peer_log *diary = peer_diary();
+  if (diary == NULL) return;
+  const uint64_t begun = diary->words[DIARY_BEGUN], now = peer_now_ns(), noted = diary->words[DIARY_NOTED];
+  if (now - begun > PEER_DIARY_LONG_NS) {
+    peer_log_store(diary, DIARY_NOTES + noted % PEER_DIARY_KEPT * 2, begun);
+    peer_log_store(diary, DIARY_NOTES + noted % PEER_DIARY_KEPT * 2 + 1, now);
+    peer_log_store(diary, DIARY_NOTED, noted + 1);
+  }
+  peer_log_store(diary, DIARY_BEGUN, 0);
+  peer_log_store(diary, DIARY_DONE, diary->words[DIARY_DONE] + 1);
 }
 
 /* ---- what lies in spans, arrays and objects -------------------------------------------------------------------- */

@@ -4,6 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${SHMDS_PEERS_DIR:?is not set; \`make soak\` builds the peers and sets it}"
 export SHMDS_SOAK=1
-cargo test --locked --release --test storm --test pool_storm --test ring_storm --test speculo_storm --test races --test verify --test verify_damage --test byte_queue \
+cargo test --locked --release --test storm --test storm_all --test pool_storm --test ring_storm --test speculo_storm --test races --test verify --test verify_damage --test byte_queue \
   --test byte_queue_languages --test speculo_clock -- --nocapture
 scripts/loom.sh

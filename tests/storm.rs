@@ -204,12 +204,12 @@ fn a_storm_over_an_spsc_queue_delivers_in_order_and_loses_only_what_dead_consume
             succession.producer_died(end_producer(producer));
             producer = storm.start(true);
         } else {
-            succession.consumer_died(&end_consumer(consumer));
+            succession.consumer_died(end_consumer(consumer).pairs(), 1);
             consumer = storm.start(false);
         }
     }
     succession.producer_died(end_producer(producer));
-    succession.consumer_died(&end_consumer(consumer));
+    succession.consumer_died(end_consumer(consumer).pairs(), 1);
     succession.rest(std::iter::from_fn(|| storm.queue.dequeue().unwrap()));
     say(&format!("SPSC storm: {kills} kills, {}", succession.summary()));
     storm.is_sound();

@@ -109,6 +109,10 @@ impl Books {
         self.elements
     }
 
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
     /// Enters an element that some reader (0: this process) saw. True when it is that reader's first of the producer.
     fn see(&mut self, reader: u64, producer: u64, sequence: u64) -> bool {
         let account = self.account(producer);
@@ -221,15 +225,28 @@ impl Succession {
         self.producers.push(death);
     }
 
-    pub fn consumer_died(&mut self, log: &Log) {
-        let pairs = log.pairs();
+    /// Enters what a dead consumer had, producers and sequences in turn, and how many elements it may have had in its hands.
+    pub fn consumer_died(&mut self, pairs: &[u64], held: u64) {
         let mut at = 0;
         while at < pairs.len() {
             self.see((pairs[at], pairs[at + 1]));
             at += 2;
         }
         self.deaths += 1;
-        self.unaccounted += 1;
+        self.unaccounted += held;
+    }
+
+    /// The element before the one that comes next.
+    pub fn last(&self) -> Option<(u64, u64)> {
+        Some((self.next.0, self.next.1.checked_sub(1)?))
+    }
+
+    pub fn elements(&self) -> u64 {
+        self.elements
+    }
+
+    pub fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// What nobody took.

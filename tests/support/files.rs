@@ -1,13 +1,41 @@
-//! Names and directories that go when their test does.
+//! Names and directories that go when their test does, also when it is killed.
 
 use std::fmt::{self, Display, Formatter};
 use std::ops::Deref;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 fn unique() -> String {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
-    format!("shmds-test-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
+    format!("{}{}", prefix(), COUNTER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// What all names of this process begin with.
+pub fn prefix() -> String {
+    format!("shmds-test-{}-", std::process::id())
+}
+
+/// A process that outlives this one, also when that and all of its group are killed, and then removes what has its names.
+pub struct Janitor(Child);
+
+impl Janitor {
+    pub fn employ() -> Self {
+        let script = r#"while read -r _; do :; done; sleep 1; rm -rf "/dev/shm/$1"* "$2/$1"*"#;
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "janitor", &prefix()]).arg(std::env::temp_dir());
+        // Its input ends when this process does.
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Janitor {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A segment name nobody else has. What still has it at the end is removed, and fails the test.

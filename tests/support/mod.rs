@@ -3,6 +3,7 @@
 
 mod books;
 mod bytes;
+pub mod diary;
 mod files;
 mod log;
 mod peer;
@@ -17,14 +18,15 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 pub use books::{Books, Succession};
-pub use files::{Name, TempDir};
+pub use diary::Diary;
+pub use files::{Janitor, Name, TempDir, prefix};
 pub use log::Log;
-pub use peer::{EVERY_LANGUAGE, Language, Peer, role_words};
+pub use peer::{EVERY_LANGUAGE, Language, Peer, play, role_words};
 pub use ring::{Sample, Stage, verdict};
 use shmds::{Result, Segment, SegmentOptions, Status};
 pub use speculo::{AreaName, contents, newest_written, read_only_mappings, whole, word};
 pub use speculo_peer::{storm_options, storm_words};
-pub use structures::{Object, byte, writing, written};
+pub use structures::{Object, byte, pool_turn, writing, written};
 
 /// How long anything that must happen may take on a machine with other things to do.
 pub const PATIENCE: Duration = Duration::from_secs(60);

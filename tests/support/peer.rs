@@ -3,10 +3,11 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use super::diary::DIARY;
 use super::{PATIENCE, say};
 
 /// What a peer is written in.
@@ -81,15 +82,29 @@ impl Language {
         assert!(program.is_file(), "no {}: `make` and `cargo build --examples` build them", program.display());
         let mut command = Command::new(program);
         command.args(words.split(' ')).stdin(Stdio::piped());
-        let last_wish = || {
-            // SAFETY: between fork and exec; a system call only.
-            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong) };
-            Ok(())
-        };
-        // SAFETY: as above.
-        unsafe { command.pre_exec(last_wish) };
+        bind(&mut command, libc::SIGTERM);
         Peer::spawn(command)
     }
+
+    /// Starts a peer of a storm: `role` and `kind` as for [`start`](Self::start) and the others. It keeps a diary, and ends with the thread that
+    /// starts it.
+    pub fn start_in_storm(self, role: &str, kind: &str, words: &str, diary: &Path) -> Peer {
+        let mut command = self.command(role, kind, words);
+        command.env(DIARY, diary);
+        bind(&mut command, libc::SIGKILL);
+        Peer::spawn(command)
+    }
+}
+
+/// Has it get this signal when the thread that starts it ends.
+fn bind(command: &mut Command, signal: libc::c_int) {
+    let last_wish = move || {
+        // SAFETY: between fork and exec; a system call only.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong) };
+        Ok(())
+    };
+    // SAFETY: as above.
+    unsafe { command.pre_exec(last_wish) };
 }
 
 fn peers() -> PathBuf {

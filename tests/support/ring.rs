@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use shmds::{Array, Atomic, Result, Ring, RingOptions, RingStart, Segment, SegmentOptions};
 
+use super::diary::{begins, succeeds};
 use super::files::Name;
 use super::peer::{Language, Peer, play};
 
@@ -174,11 +175,13 @@ impl Job {
             }
             next += count;
             self.log.set(0, next)?;
+            begins();
             if let [sample] = samples {
                 assert!(self.ring.push_wait(sample, Duration::MAX)?);
             } else {
                 assert_eq!(self.ring.push_bulk_wait(samples, Duration::MAX)?, samples.len());
             }
+            succeeds();
             self.log.set(1, next)?;
             self.pause();
         }
@@ -190,6 +193,7 @@ impl Job {
         let (mut judge, mut lost) = (Judge { next: stats.read + stats.lost, ..Judge::default() }, stats.lost);
         println!("ready");
         while !self.is_over(judge.next)? {
+            begins();
             let count = if self.bulk == 1 {
                 self.ring.pop_wait(LOOK)?.into_iter().map(|sample| self.buffer[0] = sample).count()
             } else {
@@ -197,6 +201,9 @@ impl Job {
             };
             // Nobody else changes it: we are the consumer.
             let now = self.ring.stats()?.lost;
+            if count > 0 {
+                succeeds();
+            }
             judge.see(&self.buffer[..count], now - std::mem::replace(&mut lost, now));
             for position in judge.next - count as u64..judge.next {
                 let at = position as usize + 8;
@@ -215,6 +222,7 @@ impl Job {
         println!("ready");
         while !self.is_over(judge.next)? {
             let before = reader.lost();
+            begins();
             let count = if waits {
                 reader.read_bulk_wait(&mut self.buffer, LOOK)?
             } else if self.bulk == 1 {
@@ -224,6 +232,8 @@ impl Job {
             };
             if count == 0 {
                 std::thread::yield_now();
+            } else {
+                succeeds();
             }
             judge.see(&self.buffer[..count], reader.lost() - before);
             self.pause();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use shmds::{Queue, Result, Segment, SegmentOptions, Status};
 
+use super::diary::{begins, succeeds};
 use super::log::Log;
 use super::peer::role_words;
 use super::{Message, say, structures};
@@ -193,9 +194,11 @@ fn storm_produce(queue: &Queue<Message>, producer: u64, first: u64, log: &Log, s
     let mut sequence = first;
     loop {
         log.set(0, sequence);
+        begins();
         if !send(queue, Message::new(producer, sequence), style.inplace)? {
             return Ok(true);
         }
+        succeeds();
         sequence += 1;
         log.set(1, sequence);
     }
@@ -207,6 +210,7 @@ fn storm_consume(queue: &Queue<Message>, log: &Log, style: Style) -> Result<bool
         log.append(message.producer, message.sequence);
     };
     while log.has_room() {
+        begins();
         if style.inplace {
             let Some(peek) = unless_closed(queue.peek_wait(FOREVER))? else { return Ok(true) };
             append(peek.expect("waits for ever").read());
@@ -214,6 +218,7 @@ fn storm_consume(queue: &Queue<Message>, log: &Log, style: Style) -> Result<bool
             let Some(message) = unless_closed(queue.dequeue_wait(FOREVER))? else { return Ok(true) };
             append(message.expect("waits for ever"));
         }
+        succeeds();
     }
     say("peer: storm-consume: the log is full");
     std::process::exit(3)

@@ -9,6 +9,7 @@ use std::time::Duration;
 use shmds::speculo::{Area, AreaOptions, Chunk, Reader, ReaderOptions};
 
 use super::Random;
+use super::diary::{begins, succeeds};
 use super::log::Log;
 use super::peer::role_words;
 use super::speculo::{contents, read_only_mappings, whole};
@@ -90,6 +91,7 @@ impl Writing {
     /// False when there is no room.
     fn put(&mut self, label: u64, number: u64, expires: u64) -> bool {
         let bytes = contents(label, number);
+        begins();
         let known = self.keys.get(&label).copied().filter(|id| self.area.read(*id).is_some());
         let draft = match known {
             Some(id) => self.area.update_until(id, bytes.len() as u64, expires),
@@ -101,6 +103,7 @@ impl Writing {
         bytes.chunks(40).enumerate().for_each(|(nth, piece)| draft.write(nth as u64 * 40, piece).unwrap());
         let id = draft.id();
         draft.commit().unwrap();
+        succeeds();
         if label == BEACON {
             self.beacons.push_back((number, id));
             self.last_beacon = number;
@@ -189,7 +192,9 @@ fn read(name: &str, log: Option<&(Log, u64)>, pause: Duration) {
     println!("ready");
     let (mut judge, mut beacons, mut areas, mut generation, mut looks) = (Judge::default(), 0, 0_u64, 0, 0);
     let last = loop {
+        begins();
         let Some(chunk) = reader.next_wait(Duration::from_secs(30)).unwrap() else { panic!("nothing for 30 s") };
+        succeeds();
         let (id, (label, number)) = (chunk.id(), judge.next(&chunk));
         if label == BEACON
             && let Some((log, word)) = log

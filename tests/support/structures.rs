@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use shmds::{Array, Atomic, AtomicValue, Handle, Pool, Queue, Result, Segment, Span, Status};
 
 use super::Message;
+use super::diary::{begins, succeeds};
 use super::log::Log;
 use super::role::{FOREVER, number};
 
@@ -19,7 +20,7 @@ pub type Object = [u64; OBJECT_WORDS];
 
 /// The byte of a filled span.
 pub fn byte(seed: u64, at: u64) -> u8 {
-    (seed * 31 + at * 7 + at / 251) as u8
+    seed.wrapping_mul(31).wrapping_add(at * 7 + at / 251) as u8
 }
 
 /// Writing `number` of so many words: the first is the number, the last the sum of the others.
@@ -53,6 +54,7 @@ pub(super) fn run(segment: &Segment, words: &[&str]) -> Option<Result<bool>> {
         ("atomic-ping" | "atomic-pong", [rounds]) => {
             ping_or_pong(segment, name, verb.ends_with("ping"), number(rounds))
         }
+        ("atomic-add", [log]) => atomic_add(segment, name, &Log::open(Path::new(log))),
         ("pool-give", [queue, count]) => pool_give(segment, name, queue, number(count)),
         ("pool-take", [queue, count]) => pool_take(segment, name, queue, number(count)),
         ("pool-hold", [count]) => pool_hold(segment, name, number(count)),
@@ -92,12 +94,14 @@ fn array_write(segment: &Segment, name: &str, count: u64) -> Result<bool> {
     while count == 0 || current < count {
         current += 1;
         writing(&mut elements, current);
+        begins();
         array.write(|array| {
             if current.is_multiple_of(2) {
                 return array.copy_from_slice(0, &elements);
             }
             elements.iter().enumerate().try_for_each(|(at, element)| array.set(at, *element))
         })?;
+        succeeds();
     }
     Ok(true)
 }
@@ -107,6 +111,7 @@ fn array_read(segment: &Segment, name: &str, count: u64) -> Result<bool> {
     let mut elements = vec![0; array.len()];
     let (mut last, mut whole, mut torn) = (0, 0, 0);
     while count == 0 || last < count {
+        begins();
         match array.snapshot(0, &mut elements, LONG) {
             Err(error) if error.status() == Status::Torn => {
                 torn += 1;
@@ -115,6 +120,7 @@ fn array_read(segment: &Segment, name: &str, count: u64) -> Result<bool> {
             }
             other => assert!(other?, "the writer leaves no gap"),
         }
+        succeeds();
         let current = written(&elements);
         assert!(current >= last, "writing {current} after {last}");
         (last, whole) = (current, whole + 1);
@@ -180,20 +186,37 @@ fn play<T: There>(segment: &Segment, name: &str, pings: bool, rounds: u64) -> Re
         if pings {
             std::thread::sleep(Duration::from_micros(200));
             let start = Instant::now();
+            begins();
             atomic.store(T::THERE, Ordering::Release)?;
             atomic.notify_one()?;
             assert_eq!(atomic.wait(T::THERE, limit)?, Some(T::BACK));
             times.push(start.elapsed());
         } else {
+            begins();
             assert_eq!(atomic.wait(T::BACK, limit)?, Some(T::THERE));
             atomic.store(T::BACK, Ordering::Release)?;
             atomic.notify_all()?;
         }
+        succeeds();
         round += 1;
     }
     times.sort();
     println!("median-us {}", times[times.len() / 2].as_micros());
     Ok(true)
+}
+
+fn atomic_add(segment: &Segment, name: &str, log: &Log) -> Result<bool> {
+    let atomic = Atomic::<u64>::open(segment, name)?;
+    let mut last = 0;
+    loop {
+        begins();
+        log.set(0, log.get(0) + 1);
+        let value = atomic.fetch_add(1, Ordering::AcqRel)? + 1;
+        log.set(1, log.get(1) + 1);
+        succeeds();
+        assert!(value > last, "the value did not grow: {value} after {last}");
+        last = value;
+    }
 }
 
 fn pool_give(segment: &Segment, name: &str, queue: &str, count: u64) -> Result<bool> {
@@ -234,32 +257,37 @@ fn pool_hold(segment: &Segment, name: &str, count: usize) -> Result<bool> {
 
 fn pool_storm(segment: &Segment, name: &str, doomed: &str, me: u64, log: &Log) -> Result<bool> {
     let (pool, doomed) = (Pool::<Object>::open(segment, name)?, Array::<u64>::open(segment, doomed)?);
-    let mark = me + 1;
-    // SAFETY: the object is there, aligned, and reached through atomics by everybody.
-    let words = |handle| Ok(unsafe { &*pool.get(handle)?.cast::<[AtomicU64; OBJECT_WORDS]>() });
     for turn in 1.. {
-        let mine = pool.acquire_batch(1 + turn as usize % 4)?;
-        if mine.is_empty() {
+        begins();
+        while !pool_turn(&pool, &doomed, me + 1, turn)? {
             std::thread::sleep(Duration::from_micros(20));
-            continue;
-        }
-        for handle in &mine {
-            let object: &[AtomicU64; OBJECT_WORDS] = words(*handle)?;
-            let other = object[0].swap(mark, Ordering::AcqRel);
-            assert!(other == 0 || doomed.get(other as usize - 1)? != 0, "an object with two owners: {other}, {mark}");
-            (2..).zip(&object[1..]).for_each(|(at, word)| word.store(mark * at, Ordering::Relaxed));
-        }
-        for handle in &mine {
-            let object: &[AtomicU64; OBJECT_WORDS] = words(*handle)?;
-            let marked = (2..).zip(&object[1..]).all(|(at, word)| word.load(Ordering::Relaxed) == mark * at);
-            assert!(marked && object[0].swap(0, Ordering::AcqRel) == mark, "somebody wrote to my object");
-        }
-        if turn % 2 == 0 {
-            pool.release_batch(&mine)?;
-        } else {
-            mine.iter().try_for_each(|handle| pool.release(*handle))?;
         }
         log.set(0, turn);
+        succeeds();
     }
     Ok(true)
+}
+
+/// Acquires one to four objects, marks them, finds its marks, and releases them; false when none was free.
+pub fn pool_turn(pool: &Pool<Object>, doomed: &Array<u64>, mark: u64, turn: u64) -> Result<bool> {
+    // SAFETY: the object is there, aligned, and reached through atomics by everybody.
+    let words = |handle| Ok(unsafe { &*pool.get(handle)?.cast::<[AtomicU64; OBJECT_WORDS]>() });
+    let mine = pool.acquire_batch(1 + turn as usize % 4)?;
+    for handle in &mine {
+        let object: &[AtomicU64; OBJECT_WORDS] = words(*handle)?;
+        let other = object[0].swap(mark, Ordering::AcqRel);
+        assert!(other == 0 || doomed.get(other as usize - 1)? != 0, "an object with two owners: {other}, {mark}");
+        (2..).zip(&object[1..]).for_each(|(at, word)| word.store(mark * at, Ordering::Relaxed));
+    }
+    for handle in &mine {
+        let object: &[AtomicU64; OBJECT_WORDS] = words(*handle)?;
+        let marked = (2..).zip(&object[1..]).all(|(at, word)| word.load(Ordering::Relaxed) == mark * at);
+        assert!(marked && object[0].swap(0, Ordering::AcqRel) == mark, "somebody wrote to my object");
+    }
+    if turn.is_multiple_of(2) {
+        pool.release_batch(&mine)?;
+    } else {
+        mine.iter().try_for_each(|handle| pool.release(*handle))?;
+    }
+    Ok(!mine.is_empty())
 }
