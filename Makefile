@@ -9,7 +9,7 @@ JOBS := $(shell nproc)
 PREFIX ?= /usr/local
 timed := @scripts/timed.sh
 
-.PHONY: build demo test test-rust test-c test-package test-loom test-kill test-instructions instructions-baseline check header bench soak install tools clean help
+.PHONY: build demo test test-rust test-c test-package test-loom test-kill sanitize test-instructions instructions-baseline check header bench soak install tools clean help
 
 build: tools ## the library, and the tests and examples in C and C++
 	@cmake -S . -B $(CMAKE_BINARY_DIR) -DSHMDS_CARGO_DIR=$(CARGO_DIR) >/dev/null
@@ -19,7 +19,7 @@ demo: build ## three languages on one segment
 	cargo build --locked --release --examples
 	@scripts/demo.sh
 
-test: test-rust test-c test-package test-loom test-kill test-instructions ## everything
+test: test-rust test-c test-package test-loom test-kill sanitize test-instructions ## everything
 	@echo "All tests passed."
 
 test-rust: build ## the Rust tests, with the C and C++ peers
@@ -39,6 +39,10 @@ test-loom: tools ## the model check
 
 test-kill: tools ## a death at every store
 	$(timed) $@ scripts/kill-points.sh
+
+sanitize: build ## races, stray accesses and leaks: ThreadSanitizer, AddressSanitizer, valgrind
+	@scripts/tools.sh valgrind || true # without it, it is said that it was not run
+	$(timed) $@ scripts/sanitize.sh
 
 test-instructions: build ## the hot paths take as many instructions as they did
 	@scripts/tools.sh valgrind || true # without it, it is said that nothing was compared
