@@ -308,7 +308,7 @@ impl RawArray {
 
 /// The parts of an array's section, if its entry tells the truth.
 fn place(entry: &Entry, section: Region) -> Option<(NonNull<SeqLock>, NonNull<u8>, Geometry)> {
-    let element = Element::new(entry.elem_size, entry.elem_align).ok()?;
+    let element = Element::of(entry)?;
     let geometry = Geometry::new(element, entry.count)?;
     let lock = NonNull::from(section.at::<SeqLock>(0)?);
     let data = section.part(geometry.first, geometry.bytes - geometry.first)?.base();

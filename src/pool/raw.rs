@@ -296,7 +296,7 @@ impl Drop for RawPool {
 
 /// The parts of a pool's section, if its entry tells the truth.
 pub(super) fn place(entry: &Entry, section: Region) -> Option<Slots> {
-    let element = Element::new(entry.elem_size, entry.elem_align).ok()?;
+    let element = Element::of(entry)?;
     let geometry = Geometry::new(entry.count, element.step()?, element.align.into())?;
     let aligned = entry.offset.is_multiple_of(geometry.align) && entry.count > 0;
     if aligned { Slots::new(section, geometry) } else { None }

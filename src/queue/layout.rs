@@ -171,9 +171,7 @@ impl Geometry {
         let mode = if entry.flags & FLAG_SPSC != 0 { Mode::Spsc } else { Mode::Mpmc };
         let shape = Shape { mode, capacity: entry.count, elem_size: entry.elem_size, elem_align: entry.elem_align };
         let corrupt = || fail!(Corrupt, "the entry of queue '{}' makes no sense: {shape:?}", entry.name);
-        // An alignment of 0 is a wish, which no entry has.
-        let is_element = Element::new(shape.elem_size, shape.elem_align).is_ok() && shape.elem_align != 0;
-        if !is_element || !shape.capacity.is_power_of_two() {
+        if Element::of(entry).is_none() || !shape.capacity.is_power_of_two() {
             return Err(corrupt());
         }
         let geometry = Self::new(shape).ok_or_else(corrupt)?;

@@ -125,7 +125,7 @@ impl Geometry {
         let shape =
             Shape { overwrite, capacity: entry.count, elem_size: entry.elem_size, elem_align: entry.elem_align };
         let corrupt = || fail!(Corrupt, "the entry of ring '{}' makes no sense: {shape:?}", entry.name);
-        if Element::new(shape.elem_size, shape.elem_align).is_err() || !shape.capacity.is_power_of_two() {
+        if Element::of(entry).is_none() || !shape.capacity.is_power_of_two() {
             return Err(corrupt());
         }
         let geometry = Self::new(shape).ok_or_else(corrupt)?;

@@ -24,6 +24,11 @@ impl Element {
         Ok(Self { size, align })
     }
 
+    /// What a table entry says. There an alignment of 0 stands for nothing, as one was chosen when the structure was made.
+    pub(crate) fn of(entry: &Entry) -> Option<Self> {
+        Self::new(entry.elem_size, entry.elem_align).ok().filter(|element| element.align == entry.elem_align)
+    }
+
     /// Bytes from one element to the next. `None` when that overflows.
     pub(crate) fn step(self) -> Option<u64> {
         self.size.checked_next_multiple_of(self.align.into())
