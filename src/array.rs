@@ -238,7 +238,7 @@ impl RawArray {
         self.section.note_held();
         let attachment = self.section.segment().attachment();
         let Err(owner) = self.lock().begin(attachment.me()) else { return Ok(()) };
-        if attachment.bury_if_dead(owner) && self.lock().begin(attachment.me()).is_ok() {
+        if self.section.bury_if_dead(owner) && self.lock().begin(attachment.me()).is_ok() {
             return Ok(());
         }
         Err(fail!(Busy, "array '{}' is being written by participant {owner}", self.entry().name))
@@ -286,7 +286,7 @@ impl RawArray {
                     // A dead writer is buried once in a while; a read-only reader sees it as torn by itself.
                     if tries % 1024 == 1023 {
                         let attachment = self.section.segment().attachment();
-                        if !attachment.bury_if_dead(owner) && attachment.is_read_only() && !attachment.lives(owner) {
+                        if !self.section.bury_if_dead(owner) && attachment.is_read_only() && !attachment.lives(owner) {
                             return Ok(Status::Torn);
                         }
                     }

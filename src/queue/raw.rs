@@ -303,8 +303,7 @@ impl RawQueue {
                 Ok(Step::Stop(otherwise))
             }
             Attempt::Behind(owner) => {
-                let attachment = self.section.segment().attachment();
-                if self.stuck(otherwise).behind(owner) && attachment.bury_if_dead(owner) {
+                if self.stuck(otherwise).behind(owner) && self.section.bury_if_dead(owner) {
                     Ok(Step::of(attempt()?, otherwise))
                 } else {
                     Ok(Step::Stop(otherwise))

@@ -321,9 +321,10 @@ impl Attachment {
         lock::is_locked_by_others(self.file.as_fd(), LIVING_BYTES).map_err(|error| self.cannot_lock(error))
     }
 
-    /// Whether participant `id` lives. Costs a system call.
+    /// Whether participant `id` lives. Costs a system call. An id that nobody can have is nobody's who lives.
     pub(crate) fn lives(&self, id: u32) -> bool {
-        id == self.me() || lock::is_locked_by_others(self.file.as_fd(), byte_of(id)).unwrap_or(true)
+        (1..=self.layout().max_participants).contains(&id)
+            && (id == self.me() || lock::is_locked_by_others(self.file.as_fd(), byte_of(id)).unwrap_or(true))
     }
 
     /// Takes a place among the living.
@@ -456,17 +457,24 @@ impl Attachment {
             .map_err(|error| Error::system(format_args!("cannot write {} to its file", self.what()), error))
     }
 
-    /// Called when an operation has been stuck behind `owner` for a while: buries it if it is dead. True when something
-    /// was done, so that looking again is worth it.
-    pub(crate) fn bury_if_dead(&self, owner: u32) -> bool {
-        if owner == 0 || owner > self.layout().max_participants || self.read_only || self.lives(owner) {
+    /// Called when an operation has been stuck behind `owner` for a while: buries it if it is dead, and has `reclaim` give back what
+    /// it owns where we are stuck. True when something was done, so that looking again is worth it.
+    ///
+    /// The latter also if it is nobody: a peer may have scribbled an id that is free, or that cannot be, and no burial comes by
+    /// where its owner has nothing open. Who lives has its lock before it can own anything, and gets it under the segment's lock,
+    /// so nobody becomes `owner` meanwhile.
+    pub(crate) fn bury_if_dead(&self, owner: u32, reclaim: impl FnOnce() -> bool) -> bool {
+        if self.read_only || self.lives(owner) {
             return false;
         }
         let Ok(locked) = self.lock_within(Duration::from_millis(20)) else { return false };
         if self.lives(owner) {
             return false;
         }
-        self.bury(&locked, owner)
+        if (1..=self.layout().max_participants).contains(&owner) {
+            self.bury(&locked, owner);
+        }
+        reclaim()
     }
 
     /// Frees the memory of removed structures that nobody uses any more. Under the lock.

@@ -672,7 +672,7 @@ mod public {
             let Err(current) = end.take(me) else { return Ok(()) };
             let attachment = self.segment.attachment();
             let owner = current.participant();
-            if attachment.bury_if_dead(owner) && end.take(me).is_ok() {
+            if self.bury_if_dead(owner) && end.take(me).is_ok() {
                 return Ok(());
             }
             let whose = if owner == me.participant() {
@@ -685,6 +685,13 @@ mod public {
             };
             let Entry { kind, name, .. } = &self.found;
             Err(fail!(Busy, "{} '{name}' has one {noun} at a time, and that is {whose}", kind.noun()))
+        }
+
+        /// Called when an operation has been stuck behind `owner`: gives back what it owned, if it does not live. True when looking again
+        /// is worth it.
+        pub(crate) fn bury_if_dead(&self, owner: u32) -> bool {
+            let reclaim = || crate::kinds::reclaim(&self.found, self.region, owner);
+            self.segment.0.bury_if_dead(owner, reclaim)
         }
 
         /// Whether a participant has this structure open.

@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use shmds::{Array, Pool, Queue, QueueOptions, Ring, RingOptions, Segment, SegmentOptions, TableShape};
+use std::time::{Duration, Instant};
+
+use shmds::{Array, Pool, Queue, QueueOptions, Ring, RingOptions, Segment, SegmentOptions, Status, TableShape};
 
 /// A segment without a name, and its bytes.
 fn segment() -> (Segment, File) {
@@ -42,4 +44,71 @@ fn an_entry_that_aligns_elements_to_nothing_is_corrupt() {
     let participants = word(&file, 56);
     file.write_all_at(&1_u32.to_le_bytes(), participants + 4 * 64).unwrap();
     assert_eq!(segment.reap().unwrap(), 1, "what makes no sense has nothing to give back");
+}
+
+/// Repeats, for as long as a test may take, what must succeed in the end.
+fn in_the_end(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what} is stuck for ever");
+    }
+}
+
+/// A slot, an end and a writer that belong to nobody: to an id that cannot be, to a record that is free, and to 0, where that means somebody.
+/// Everybody waited for them, as burying looks where the dead one has something open, and that was nowhere.
+#[test]
+fn what_belongs_to_nobody_is_given_back() {
+    for nobody in [0_u64, 5, 9, 0xffff] {
+        let (segment, file) = segment();
+        let scribble = |entry_number: u64, at: u64, value: u64| {
+            let section = word(&file, entry(&file, entry_number) + 16);
+            file.write_all_at(&value.to_le_bytes(), section + at).unwrap();
+        };
+        let find = |entry_number: u64, sought: u64| {
+            let entry = entry(&file, entry_number);
+            let (section, size) = (word(&file, entry + 16), word(&file, entry + 24));
+            let mut places = (0..size).step_by(8).filter(|at| word(&file, section + at) == sought);
+            places.next().unwrap_or_else(|| panic!("there is no {sought:#x}"))
+        };
+        // The owner of a slot.
+        let queue = Queue::<u64>::create(&segment, "a", &QueueOptions::new(1)).unwrap();
+        queue.enqueue(&7).unwrap();
+        let slot = find(0, 2 << 16);
+        scribble(0, slot, 1 << 16 | nobody);
+        in_the_end("a consumer behind a producer", || {
+            assert_eq!(queue.dequeue().unwrap(), None);
+            queue.enqueue(&8).unwrap()
+        });
+        assert_eq!(queue.dequeue().unwrap(), Some(8));
+        queue.enqueue(&9).unwrap();
+        let turn = find(0, 2 << 19 | 2 << 16);
+        scribble(0, turn, 2 << 19 | 3 << 16 | nobody);
+        in_the_end("a producer behind a consumer", || queue.enqueue(&10).unwrap());
+        assert_eq!(queue.dequeue().unwrap(), Some(10));
+        // The holder of an end; 0 is nobody there, and no news.
+        let ends = Queue::<u64>::create(&segment, "b", &QueueOptions::new(8).spsc()).unwrap();
+        ends.enqueue(&1).unwrap();
+        drop(ends);
+        let (again, me) = (Queue::<u64>::open(&segment, "b").unwrap(), 1);
+        again.enqueue(&2).unwrap();
+        let handle = (1..1000).map(|handle| handle << 16 | me).find(|end| {
+            let section = word(&file, entry(&file, 1) + 16);
+            (0..384).step_by(8).any(|at| word(&file, section + at) == *end)
+        });
+        let end = find(1, handle.unwrap());
+        drop(again);
+        scribble(1, end, 77 << 16 | nobody);
+        let third = Queue::<u64>::open(&segment, "b").unwrap();
+        assert!(third.enqueue(&3).unwrap(), "an end that nobody has");
+        // The writer of an array.
+        let array = Array::<u64>::create(&segment, "c", 8).unwrap();
+        scribble(2, 0, 3);
+        scribble(2, 8, nobody);
+        assert!(
+            array.snapshot(0, &mut [0; 8], Duration::from_secs(20)).is_err_and(|error| error.status() == Status::Torn)
+        );
+        scribble(2, 8, nobody);
+        array.write(|array| array.fill(5)).unwrap();
+        assert_eq!(array.get(0).unwrap(), 5);
+    }
 }
