@@ -9,7 +9,7 @@ JOBS := $(shell nproc)
 PREFIX ?= /usr/local
 timed := @scripts/timed.sh
 
-.PHONY: build demo test test-rust test-c test-package test-loom test-kill sanitize test-instructions instructions-baseline check header bench soak install tools clean help
+.PHONY: build demo test test-rust test-c test-package test-loom test-kill sanitize test-instructions instructions-baseline check header bench fuzz soak install tools clean help
 
 build: tools ## the library, and the tests and examples in C and C++
 	@cmake -S . -B $(CMAKE_BINARY_DIR) -DSHMDS_CARGO_DIR=$(CARGO_DIR) >/dev/null
@@ -57,6 +57,7 @@ check: ## format, lints, documentation; all warnings are errors
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo fmt --check --manifest-path benches/peers/Cargo.toml
 	cargo clippy --locked --manifest-path benches/peers/Cargo.toml --target-dir $(CARGO_DIR)/bench/peers --no-default-features -- -D warnings
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
 header: ## refresh include/shmds.h from the sources
@@ -64,6 +65,9 @@ header: ## refresh include/shmds.h from the sources
 
 bench: build ## measure
 	scripts/bench.sh
+
+fuzz: ## a fuzzer attacks for a minute each, SECONDS=n for longer
+	scripts/fuzz.sh $(or $(SECONDS),60)
 
 soak: build ## the long runs
 	scripts/soak.sh

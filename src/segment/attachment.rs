@@ -381,19 +381,27 @@ impl Attachment {
     fn bury(&self, _locked: &Locked<'_>, dead: u32) -> bool {
         let table = self.table();
         let mut complete = true;
-        for entry in 0..table.capacity() {
-            if !table.is_user(entry, dead) {
-                continue;
+        // Sections lie side by side. Were every entry believed, each could be the whole segment, and to look through all of them for each of the
+        // dead take hours. The smaller come first, so that one that lies keeps few others out.
+        let mut room = self.layout.size - self.layout.data_offset;
+        let mut open: Vec<_> = (0..table.capacity()).filter(|entry| table.is_user(*entry, dead)).collect();
+        open.sort_by_cached_key(|entry| table.size(*entry));
+        for entry in open {
+            let found = table.read(entry).map(|(_, found)| found).filter(|found| found.size <= room);
+            let section = found.as_ref().and_then(|found| self.section(found.offset, found.size));
+            if let (Some(found), Some(section)) = (found, section) {
+                room -= found.size;
+                // First, or dying here would hide it.
+                if crate::kinds::is_unfinished(&found, section, dead) {
+                    table.set_interrupted(entry, true);
+                }
+                if !crate::kinds::reclaim(&found, section, dead) {
+                    complete = false;
+                    continue;
+                }
             }
-            // First, or dying here would hide it.
-            if self.is_unfinished(entry, dead) {
-                table.set_interrupted(entry, true);
-            }
-            if self.reclaim(entry, dead) {
-                table.remove_user(entry, dead);
-            } else {
-                complete = false;
-            }
+            // Bytes that make no sense have nothing to give back.
+            table.remove_user(entry, dead);
         }
         if complete {
             self.record(dead).give_back();
@@ -407,13 +415,6 @@ impl Attachment {
         let Some((_, found)) = self.table().read(entry) else { return true };
         let section = self.section(found.offset, found.size);
         section.is_none_or(|section| crate::kinds::reclaim(&found, section, dead))
-    }
-
-    /// Whether `dead` left one structure in the middle of a change.
-    fn is_unfinished(&self, entry: u32, dead: u32) -> bool {
-        let Some((_, found)) = self.table().read(entry) else { return false };
-        let section = self.section(found.offset, found.size);
-        section.is_some_and(|section| crate::kinds::is_unfinished(&found, section, dead))
     }
 
     /// If the machine went down since somebody was last attached to a segment in a file: what was open then may be of

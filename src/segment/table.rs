@@ -431,6 +431,11 @@ impl Table {
         })
     }
 
+    /// How large an entry says its section is.
+    pub(crate) fn size(&self, entry: u32) -> u64 {
+        self.fixed(entry).size.load(Ordering::Relaxed)
+    }
+
     // What follows changes the table; the caller holds the segment's lock.
 
     /// Offset and size of every section, whatever its phase.
