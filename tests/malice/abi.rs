@@ -931,7 +931,7 @@ impl Machine {
 
     fn touch_each(&self, data: u64, bytes: u64, write: bool) {
         let base: *mut u8 = std::ptr::with_exposed_provenance_mut(data as usize);
-        let step = (bytes / 64).max(64).min(1024) as usize;
+        let step = (bytes / 64).clamp(64, 1024) as usize;
         for at in (0..bytes as usize).step_by(step).chain([bytes as usize - 1]) {
             // SAFETY: none but the library's word, which is what this is about.
             unsafe {

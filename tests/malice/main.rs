@@ -171,7 +171,8 @@ fn no_calls_of_the_c_abi_make_it_fault() {
 /// What a fuzzer found worth keeping.
 #[test]
 fn the_fuzzers_corpus_harms_nobody() {
-    let bodies: [(&str, fn(&[u8])); 4] = [
+    type Body = fn(&[u8]);
+    let bodies: [(&str, Body); 4] = [
         ("live_segment", targets::live_segment),
         ("attach", targets::attach),
         ("speculo_reader", targets::speculo_reader),

@@ -324,13 +324,13 @@ pub fn attach_one(dice: &mut Dice<'_>, raw: &[u8]) -> (u64, u64) {
         let mapped = Mapped::new(&file).unwrap();
         let mut scribbler = mapped.scribbler();
         scribbler.study_segment();
-        if ways / 8 % 2 == 0 {
+        if (ways / 8).is_multiple_of(2) {
             scribbler.study_start();
         }
         for _ in 0..dice.below(12) {
             scribbler.scribble(dice);
         }
-        if ways / 16 % 2 == 0 {
+        if (ways / 16).is_multiple_of(2) {
             scribbler.sign_header();
         }
         mutations += scribbler.mutations;
