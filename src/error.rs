@@ -123,6 +123,14 @@ impl Status {
     }
 }
 
+/// `fail!(Status, "format {}", …)` makes an [`Error`]; `return Err(fail!(…))` reads as the sentence it is.
+macro_rules! fail {
+    ($status:ident, $($arg:tt)*) => {
+        $crate::error::Error::new($crate::error::Status::$status, format!($($arg)*))
+    };
+}
+pub(crate) use fail;
+
 /// A failure: its [`Status`] and one sentence naming the thing and the number involved.
 ///
 /// One word in size, so that results on hot paths stay in registers.
@@ -158,6 +166,19 @@ impl Error {
         Self(Box::new(Inner { status, message: format!("{what}: {source}"), source: Some(source) }))
     }
 
+    /// A failed lock in `what`.
+    #[cold]
+    pub(crate) fn lock(what: impl fmt::Display, source: io::Error) -> Self {
+        let missing = [libc::EINVAL, libc::ENOSYS, libc::EOPNOTSUPP, libc::ENOLCK, libc::EOVERFLOW];
+        if !source.raw_os_error().is_some_and(|code| missing.contains(&code)) {
+            return Self::system(format_args!("cannot lock in {what}"), source);
+        }
+        fail!(
+            System,
+            "the file system of {what}, or the system, has no open-file-description locks, by which the living are known: {source}"
+        )
+    }
+
     /// Which kind of failure this is.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -188,14 +209,6 @@ impl std::error::Error for Error {
         self.0.source.as_ref().map(|e| e as _)
     }
 }
-
-/// `fail!(Status, "format {}", …)` makes an [`Error`]; `return Err(fail!(…))` reads as the sentence it is.
-macro_rules! fail {
-    ($status:ident, $($arg:tt)*) => {
-        $crate::error::Error::new($crate::error::Status::$status, format!($($arg)*))
-    };
-}
-pub(crate) use fail;
 
 #[cfg(test)]
 mod tests {

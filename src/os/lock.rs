@@ -50,12 +50,6 @@ pub(crate) fn try_lock(file: BorrowedFd<'_>, bytes: Bytes, mode: Mode) -> io::Re
     }
 }
 
-/// Whether a failure means that the file system has no such locks.
-pub(crate) fn are_missing(error: &io::Error) -> bool {
-    let missing = [libc::EINVAL, libc::ENOSYS, libc::EOPNOTSUPP, libc::ENOLCK, libc::EOVERFLOW];
-    error.raw_os_error().is_some_and(|code| missing.contains(&code))
-}
-
 /// Gives the bytes back.
 pub(crate) fn unlock(file: BorrowedFd<'_>, bytes: Bytes) {
     // SAFETY: fcntl reads the structure passed. Unlocking cannot fail for a valid descriptor and range.

@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, RawFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::lock::{self, Bytes, Mode};
@@ -127,7 +127,12 @@ impl Unlinked {
         remove_dead_temporaries(directory);
         for _ in 0..100 {
             let path = directory.join(format!("{TEMPORARY_PREFIX}{}-{}", process::pid(), process::now()));
-            let file = options.clone().create_new(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(&path)?;
+            let fresh = options.clone().create_new(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(&path);
+            let file = match fresh {
+                // Of somebody with our number, in another pid namespace.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                outcome => outcome?,
+            };
             let object = Self { file, temporary: Some(Temporary(path)) };
             let locked = lock::try_lock(object.file.as_fd(), BUILDER, Mode::Exclusive)?;
             // Between creation and this lock, a cleaner may have taken us for dead. Then it has the file, and we begin anew.
@@ -224,16 +229,30 @@ fn reserve(file: &File, size: u64) -> io::Result<()> {
         // Asked first, because reserving until it fails would push the machine into memory pressure.
         return Err(io::Error::from_raw_os_error(libc::ENOSPC));
     }
-    // A signal makes the kernel give up and undo; the limit is for a process drowned in signals.
-    for _ in 0..1000 {
+    let (mut done, mut step) = (0, length);
+    while done < length {
         // SAFETY: a valid descriptor.
-        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) } {
-            0 => return Ok(()),
-            libc::EINTR => {}
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), done, step.min(length - done)) } {
+            0 => done += step,
+            // A signal makes the kernel give up and undo all of this step: in a process drowned in signals only a short one comes to its end.
+            libc::EINTR => step = (step / 2).max(1 << 16),
+            libc::ENOSYS | libc::EOPNOTSUPP => return fill(file, size),
             errno => return Err(io::Error::from_raw_os_error(errno)),
         }
     }
-    Err(io::Error::from_raw_os_error(libc::EINTR))
+    Ok(())
+}
+
+/// Reserves by writing, where the kernel cannot otherwise.
+fn fill(file: &File, size: u64) -> io::Result<()> {
+    let zeros = vec![0; size.min(1 << 16) as usize];
+    let mut done = 0;
+    while done < size {
+        let some = zeros.len().min((size - done) as usize);
+        file.write_all_at(&zeros[..some], done)?;
+        done += some as u64;
+    }
+    Ok(())
 }
 
 fn free_bytes(file: &File) -> Option<u64> {
@@ -255,9 +274,18 @@ fn available_memory() -> Option<u64> {
     Some((kilobytes("MemAvailable")? + kilobytes("SwapFree").unwrap_or(0)) << 10)
 }
 
-/// How much room a directory's file system has left, where it says.
-pub(crate) fn free_space(directory: &Path) -> Option<u64> {
-    free_bytes(&File::open(directory).ok()?)
+/// How much room a directory's file system has left, in brackets, for sentences; nothing where it does not say.
+pub(crate) fn describe_room(directory: &Path) -> String {
+    let Ok(directory) = File::open(directory) else { return String::new() };
+    let bytes = free_bytes(&directory).map(|bytes| format!("{bytes} were free"));
+    // SAFETY: statvfs is plain data, and the descriptor is valid.
+    let mut info: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    let known = check(unsafe { libc::fstatvfs(directory.as_raw_fd(), &mut info) }).is_ok();
+    // A file system without a limit reports zero files.
+    let files = (known && info.f_files != 0 && info.f_favail == 0).then(|| "no more files are possible".to_owned());
+    let told: Vec<_> = bytes.into_iter().chain(files).collect();
+    if told.is_empty() { String::new() } else { format!(" ({})", told.join(", and ")) }
 }
 
 /// Has the name of a file survive the machine. Best effort: who may make names there may still not be allowed to read
@@ -308,11 +336,19 @@ pub(crate) fn reopen(file: &File, path: Option<&Path>, read_only: bool) -> io::R
         .write(!read_only)
         .custom_flags(libc::O_CLOEXEC)
         .open(by_descriptor)
-        .or_else(|error| path.map_or(Err(error), |path| open(path, read_only)))?;
+        .or_else(|error| path.map_or(Err(without_proc(error)), |path| open(path, read_only)))?;
     if Identity::of(&fresh.metadata()?) != identity {
         return Err(io::Error::from_raw_os_error(libc::ESTALE));
     }
     Ok(fresh)
+}
+
+/// "No such file" is no answer to who has a descriptor of it.
+fn without_proc(error: io::Error) -> io::Error {
+    if Path::new("/proc/self/fd").exists() {
+        return error;
+    }
+    io::Error::new(io::ErrorKind::Unsupported, "there is no /proc, through which a descriptor is opened again")
 }
 
 /// Puts another description in the place of `file`'s, keeping the descriptor's number, and needing no new one. What a forked

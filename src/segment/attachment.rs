@@ -297,14 +297,7 @@ impl Attachment {
 
     #[cold]
     pub(super) fn cannot_lock(&self, error: io::Error) -> Error {
-        if self.place.is_file() && lock::are_missing(&error) {
-            let what = self.what();
-            return fail!(
-                System,
-                "the file system of {what} has no open-file-description locks, by which the living are known: {error}"
-            );
-        }
-        Error::system(format_args!("cannot lock in {}", self.what()), error)
+        Error::lock(self.what(), error)
     }
 
     #[cold]

@@ -148,7 +148,7 @@ fn reserve(place: &Place, options: &SegmentOptions, size: u64) -> Result<Unlinke
             let directory = directory.display();
             return fail!(System, "the file system of '{directory}' takes no files such as {what}: {error}");
         }
-        let room = object::free_space(directory).map_or(String::new(), |free| format!(" ({free} were free)"));
+        let room = object::describe_room(directory);
         Error::system(format_args!("cannot reserve {size} bytes for {what}{room}"), error)
     })
 }
