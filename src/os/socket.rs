@@ -2,6 +2,9 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use super::process;
 
 /// Room for one control message with one descriptor, aligned as the kernel wants it.
 #[repr(C)]
@@ -18,8 +21,26 @@ fn nothing() -> Control {
     Control { header: unsafe { std::mem::zeroed() }, descriptor: -1 }
 }
 
-/// Has `act` send or receive one byte, and `control` with it. What is no descriptor is invalid input.
-fn transfer(control: &mut Control, act: impl Fn(&mut libc::msghdr) -> isize) -> io::Result<isize> {
+/// How long a socket waits for one call, as `option` (SO_RCVTIMEO or SO_SNDTIMEO) says; for ever unless told otherwise.
+fn patience(socket: BorrowedFd<'_>, option: libc::c_int) -> Duration {
+    let mut limit = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let mut len = size_of_val(&limit) as libc::socklen_t;
+    // SAFETY: a valid descriptor, and a live structure of that length.
+    unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, (&raw mut limit).cast(), &raw mut len) };
+    let limit = Duration::new(limit.tv_sec as u64, limit.tv_usec as u32 * 1000);
+    if limit.is_zero() { Duration::MAX } else { limit }
+}
+
+/// Has `act` send or receive one byte, and `control` with it. What is no descriptor is invalid input. `patience` is the socket's own, which
+/// begins anew after each signal.
+fn transfer(
+    control: &mut Control,
+    patience: impl FnOnce() -> Duration,
+    act: impl Fn(&mut libc::msghdr) -> isize,
+) -> io::Result<isize> {
+    let start = process::now();
+    let mut patience = Some(patience);
+    let mut deadline = u64::MAX;
     let mut byte = 0_u8;
     let mut bytes = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
     loop {
@@ -36,6 +57,13 @@ fn transfer(control: &mut Control, act: impl Fn(&mut libc::msghdr) -> isize) -> 
                 if error.kind() != io::ErrorKind::Interrupted {
                     return Err(error);
                 }
+                if let Some(patience) = patience.take() {
+                    let nanos = u64::try_from(patience().as_nanos()).unwrap_or(u64::MAX);
+                    deadline = start.saturating_add(nanos);
+                }
+                if process::now() >= deadline {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
             }
             moved => return Ok(moved),
         }
@@ -49,7 +77,8 @@ pub(crate) fn send(socket: BorrowedFd<'_>, descriptor: BorrowedFd<'_>) -> io::Re
     (control.header.cmsg_level, control.header.cmsg_type) = (libc::SOL_SOCKET, libc::SCM_RIGHTS);
     control.descriptor = descriptor.as_raw_fd();
     // SAFETY: a valid descriptor, and a message whose parts live.
-    transfer(&mut control, |message| unsafe { libc::sendmsg(socket.as_raw_fd(), message, libc::MSG_NOSIGNAL) })?;
+    let act = |message: &mut libc::msghdr| unsafe { libc::sendmsg(socket.as_raw_fd(), message, libc::MSG_NOSIGNAL) };
+    transfer(&mut control, || patience(socket, libc::SO_SNDTIMEO), act)?;
     Ok(())
 }
 
@@ -57,9 +86,9 @@ pub(crate) fn send(socket: BorrowedFd<'_>, descriptor: BorrowedFd<'_>) -> io::Re
 pub(crate) fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     let mut control = nothing();
     // SAFETY: a valid descriptor, and a message whose parts live.
-    let moved = transfer(&mut control, |message| unsafe {
-        libc::recvmsg(socket.as_raw_fd(), message, libc::MSG_CMSG_CLOEXEC)
-    })?;
+    let act =
+        |message: &mut libc::msghdr| unsafe { libc::recvmsg(socket.as_raw_fd(), message, libc::MSG_CMSG_CLOEXEC) };
+    let moved = transfer(&mut control, || patience(socket, libc::SO_RCVTIMEO), act)?;
     let header = &control.header;
     if header.cmsg_level == libc::SOL_SOCKET && header.cmsg_type == libc::SCM_RIGHTS && control.descriptor >= 0 {
         // SAFETY: the kernel has just made it for us.
