@@ -226,6 +226,7 @@ impl RawAtomic {
             if let Some(value) = place(section, scalar) {
                 on_word!(word(value.0, scalar), |atomic, T| atomic.store(initial as T, Ordering::Relaxed));
             }
+            Ok(())
         };
         Self::over(segment.create_section_with(&request, exclusive, accept, initialise)?)
     }

@@ -156,8 +156,14 @@ impl RawByteQueue {
             count: shape.capacity,
             type_tag: expected.type_tag,
         };
-        // A zeroed section is an empty queue: nothing is left to initialise.
-        Self::over(segment.create_section(&request, expected.exclusive, |entry| expected.accept(entry))?)
+        // A zeroed section is an empty queue: nothing is left to initialise. But there may be no room for it in the address space, and then it is not made.
+        let mut doubled = None;
+        let accept = |entry: &Entry| expected.accept(entry);
+        let section = segment.create_section_with(&request, expected.exclusive, accept, |section| {
+            doubled = section.part(page, shape.capacity).map(|buffer| double(buffer, name)).transpose()?;
+            Ok(())
+        })?;
+        Self::over(section, doubled)
     }
 
     /// `expected`: what the queue must be; `None` takes it as it is.
@@ -165,23 +171,23 @@ impl RawByteQueue {
         Self::over(
             segment
                 .open_section(name, Kind::ByteQueue, |entry| expected.map_or(Ok(()), |shape| shape.accept(entry)))?,
+            None,
         )
     }
 
     /// Another handle on the same queue.
     pub(crate) fn reopen(&self) -> Result<Self> {
-        let other = Self::over(self.section.reopen()?)?;
+        let other = Self::over(self.section.reopen()?, None)?;
         other.spin.store(self.spin.load(Ordering::Relaxed), Ordering::Relaxed);
         Ok(other)
     }
 
-    fn over(section: Section) -> Result<Self> {
+    /// `doubled`: its buffer, if that is mapped already.
+    fn over(section: Section, doubled: Option<Doubled>) -> Result<Self> {
         let entry = section.entry();
         let corrupt = || fail!(Corrupt, "the entry of byte queue '{}' makes no sense", entry.name);
         let (shape, buffer) = place(entry, section.region()).ok_or_else(corrupt)?;
-        // SAFETY: a part of the segment's mapping, which is a shared one.
-        let doubled = unsafe { Doubled::new(buffer.base(), buffer.len()) }
-            .map_err(|error| Error::system(format_args!("cannot map byte queue '{}' twice", entry.name), error))?;
+        let doubled = doubled.map_or_else(|| double(buffer, &entry.name), Ok)?;
         if section.segment().attachment().is_prefaulted() {
             doubled.prefault();
         }
@@ -774,6 +780,14 @@ impl Drop for RawByteQueue {
             events.consumer.leave(holder);
         }
     }
+}
+
+/// Maps a buffer twice.
+fn double(buffer: Region, name: &str) -> Result<Doubled> {
+    let len = buffer.len();
+    // SAFETY: a part of the segment's mapping, which is a shared one.
+    unsafe { Doubled::new(buffer.base(), len) }
+        .map_err(|error| Error::system(format_args!("cannot map the {len} bytes of byte queue '{name}' twice"), error))
 }
 
 /// What the entry says, and where the buffer is, if it tells the truth.

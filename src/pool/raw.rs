@@ -91,6 +91,7 @@ impl RawPool {
             if let Some(slots) = Slots::new(section, geometry) {
                 slots.initialise();
             }
+            Ok(())
         };
         let accept = |entry: &Entry| shape.accept(entry);
         Self::over(segment.create_section_with(&request, shape.exclusive, accept, initialise)?)

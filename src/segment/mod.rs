@@ -450,16 +450,16 @@ mod public {
             exclusive: bool,
             accept: impl FnOnce(&Entry) -> Result<()>,
         ) -> Result<Section> {
-            self.create_section_with(request, exclusive, accept, |_| ())
+            self.create_section_with(request, exclusive, accept, |_| Ok(()))
         }
 
-        /// As [`create_section`](Self::create_section); `initialise` runs before anybody can find the new one.
+        /// As [`create_section`](Self::create_section); `initialise` runs before anybody can find the new one, and if it fails nobody ever will.
         pub(crate) fn create_section_with(
             &self,
             request: &Request<'_>,
             exclusive: bool,
             accept: impl FnOnce(&Entry) -> Result<()>,
-            initialise: impl FnOnce(Region),
+            initialise: impl FnOnce(Region) -> Result<()>,
         ) -> Result<Section> {
             self.writable()?;
             let (attachment, table) = (&self.0, self.0.table());
@@ -492,9 +492,8 @@ mod public {
             let region = attachment.section(offset, request.size).expect("free space lies inside");
             let state = table.build(entry, request, offset);
             self.clear(region, offset);
-            initialise(region);
+            initialise(region).and_then(|()| attachment.add_use(entry)).inspect_err(|_| table.free(entry))?;
             table.publish(entry, state);
-            attachment.add_use(entry)?;
             let (_, found) = table.read(entry).ok_or_else(|| gone(request.name))?;
             Ok(Section { segment: self.clone(), entry, region, found })
         }
