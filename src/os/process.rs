@@ -35,7 +35,7 @@ mod real {
 
     use crate::os::wiped::Wiped;
     use crate::sync::Ordering;
-    use crate::sync::private::{self, AtomicPtr, AtomicU32};
+    use crate::sync::private::{self, AtomicBool, AtomicPtr, AtomicU32};
 
     /// The number of this process. It is asked for in front of every change that a forked child must not make, so the kernel is asked
     /// once, and the answer kept where a fork wipes it, by whatever way of forking.
@@ -50,11 +50,13 @@ mod real {
 
     /// Null before it was made, and where the kernel cannot wipe. Not a lock or a once, which a fork could leave taken for ever.
     static KEPT: AtomicPtr<Wiped<AtomicU32>> = AtomicPtr::new(std::ptr::null_mut());
+    /// Whether the kernel cannot wipe, so that it need not be tried with every call.
+    static CANNOT: AtomicBool = AtomicBool::new(false);
 
     #[cold]
     fn ask_for_pid() -> u32 {
         let pid = std::process::id();
-        if KEPT.load(Ordering::Acquire).is_null() {
+        if KEPT.load(Ordering::Acquire).is_null() && !CANNOT.load(Ordering::Relaxed) {
             // SAFETY: a number.
             let fresh = Box::new(unsafe { Wiped::<AtomicU32>::zeroed() });
             if fresh.is_wiped() {
@@ -63,6 +65,8 @@ mod real {
                     // SAFETY: ours alone: another thread was quicker, and nobody knows this one.
                     drop(unsafe { Box::from_raw(fresh) });
                 }
+            } else {
+                CANNOT.store(true, Ordering::Relaxed);
             }
         }
         // SAFETY: as in `pid`.
@@ -108,7 +112,7 @@ mod real {
     fn boot_offset() -> i64 {
         const UNKNOWN: u64 = i64::MIN as u64;
         static OFFSET: private::AtomicU64 = private::AtomicU64::new(UNKNOWN);
-        static FORGOTTEN_AT_FORK: private::AtomicBool = private::AtomicBool::new(false);
+        static FORGOTTEN_AT_FORK: AtomicBool = AtomicBool::new(false);
         unsafe extern "C" fn forget() {
             OFFSET.store(UNKNOWN, Ordering::Relaxed);
         }
