@@ -413,8 +413,9 @@ impl Attachment {
     /// If the machine went down since somebody was last attached to a segment in a file: what was open then may be of
     /// several moments, as its pages went to the disk in any order.
     pub(super) fn notice_restart(&self, _locked: &Locked<'_>) {
-        let table = self.table();
-        if !self.place.is_file() || self.read_only || self.header().boot.load(Ordering::Relaxed) == boot() {
+        let (table, now) = (self.table(), boot());
+        // Who cannot know leaves it to the next who can.
+        if !self.place.is_file() || self.read_only || now == 0 || self.header().boot.load(Ordering::Relaxed) == now {
             return;
         }
         for entry in (0..table.capacity()).filter(|entry| table.has_users(*entry)) {

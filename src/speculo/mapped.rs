@@ -12,7 +12,7 @@ use crate::os::process;
 use crate::segment::Region;
 use crate::shared::fnv1a;
 
-/// What tells times of this run of the machine from others.
+/// What tells times of this run of the machine from others; 0: that is not known, as there is no /proc.
 pub(crate) fn boot() -> u64 {
     process::boot_id().map_or(0, |id| fnv1a(&id))
 }

@@ -632,7 +632,9 @@ pub(super) fn is_expired(expires: u64, of_this_boot: bool, now: impl FnOnce() ->
     expires != 0 && (!of_this_boot || expires <= now())
 }
 
-/// Whether the times of an area are ours.
+/// Whether the times of an area are ours. Where that is not known they are taken for ours: to see chunks a while too long does less harm than to
+/// drop those of a writer that lives.
 pub(super) fn of_this_boot(area: &MappedArea) -> bool {
-    area.header().boot.load(Ordering::Relaxed) == boot()
+    let (theirs, ours) = (area.header().boot.load(Ordering::Relaxed), boot());
+    theirs == ours || theirs == 0 || ours == 0
 }
