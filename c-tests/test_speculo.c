@@ -158,7 +158,7 @@ static void updates_keep_their_id_and_the_obsolete_is_gone(void) {
   CHECK_U64(reader_stats(reader).lag, 1);
   CHECK_NEXT(reader, "three");
   const speculo_reader_stats stats = reader_stats(reader);
-  CHECK(stats.version == 4 && stats.lag == 0 && stats.generation == 1 && stats.bytes == 64 << 10 && stats.reserved[3] == 0);
+  CHECK(stats.version == 4 && stats.lag == 0 && stats.generation == 1 && stats.bytes == 64 << 10 && stats.orphaned == 0 && stats.reserved[2] == 0);
   OK(speculo_reader_close(reader));
   OK(speculo_area_close(area));
   drop(name);

@@ -1381,7 +1381,7 @@ typedef struct speculo_area_name {
  */
 typedef struct speculo_area_stats {
   /**
-   * How many areas there were, this one included.
+   * The number of the area: 1 of the first, and greater after every compaction.
    */
   uint64_t generation;
   /**
@@ -1413,9 +1413,13 @@ typedef struct speculo_area_stats {
    */
   uint64_t compactions;
   /**
+   * Nonzero when the name no longer leads here: somebody removed the files by hand, and nobody else will ever find this area.
+   */
+  uint64_t orphaned;
+  /**
    * Zero, for later.
    */
-  uint64_t reserved[4];
+  uint64_t reserved[3];
 } speculo_area_stats;
 
 /**
@@ -1508,9 +1512,13 @@ typedef struct speculo_reader_stats {
    */
   uint64_t bytes;
   /**
+   * Nonzero when the name no longer leads here: somebody removed the files, and who opens the name now gets another area or none.
+   */
+  uint64_t orphaned;
+  /**
    * Zero, for later.
    */
-  uint64_t reserved[4];
+  uint64_t reserved[3];
 } speculo_reader_stats;
 
 /**
@@ -3470,12 +3478,13 @@ shm_status speculo_area_set_max_size(const struct speculo_area *area,
                                      uint64_t bytes);
 
 /**
- * Bytes of the area at first, and at least; 64 KiB unless told. Comes after `speculo_area_set_max_size`.
+ * Bytes of the area at first, and at least, unless a compaction finds no room for so many; 64 KiB unless told. Comes after `speculo_area_set_max_size`.
  *
  * # Safety
  * `area` is NULL or a handle.
  */
-shm_status speculo_area_set_min_size(const struct speculo_area *area, uint64_t bytes);
+shm_status speculo_area_set_min_size(const struct speculo_area *area,
+                                     uint64_t bytes);
 
 /**
  * Bytes of former areas that readers may keep in memory, before the area is not compacted any more. Without limit unless told.

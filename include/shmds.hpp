@@ -2303,7 +2303,7 @@ using speculo_clock = std::function<std::uint64_t()>;
 /// What an area is to be. What is left out is as the library has it.
 struct speculo_options {
   std::optional<std::uint64_t> max_size{};        ///< bytes at most; 1 MiB
-  std::optional<std::uint64_t> min_size{};        ///< bytes at first, and at least; 64 KiB
+  std::optional<std::uint64_t> min_size{};        ///< bytes at first, and at least where there is room; 64 KiB
   std::optional<std::uint64_t> max_pinned{};      ///< bytes of former areas that readers may keep; no limit
   std::optional<std::uint32_t> mode{};            ///< permission bits, exact whatever the umask; 0600
   std::filesystem::path directory{};              ///< where it lies; where POSIX shared memory does

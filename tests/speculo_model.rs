@@ -216,6 +216,7 @@ impl Model {
             committed: self.committed,
             pinned: self.retired.iter().filter(|(generation, _)| is_read(*generation)).map(|(_, bytes)| bytes).sum(),
             compactions: self.compactions,
+            orphaned: false,
         }
     }
 }
@@ -238,7 +239,15 @@ impl Test {
         let (name, time) = (AreaName::new(), Arc::new(AtomicU64::new(1)));
         let area = Area::create(&name, &Self::options(&time, largest, threshold).exclusive()).unwrap();
         let readers = std::array::from_fn(|_| Self::reader(&name, &time));
-        let stats = ReaderStats { generation: 1, version: 0, received: 0, skipped: 0, lag: 0, bytes: SMALLEST };
+        let stats = ReaderStats {
+            generation: 1,
+            version: 0,
+            received: 0,
+            skipped: 0,
+            lag: 0,
+            bytes: SMALLEST,
+            orphaned: false,
+        };
         let model = Model {
             largest,
             threshold: threshold.into(),

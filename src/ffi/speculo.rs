@@ -92,7 +92,7 @@ pub struct speculo_view {
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct speculo_area_stats {
-    /// How many areas there were, this one included.
+    /// The number of the area: 1 of the first, and greater after every compaction.
     pub generation: u64,
     /// Bytes of the area.
     pub bytes: u64,
@@ -108,8 +108,10 @@ pub struct speculo_area_stats {
     pub pinned: u64,
     /// How often this writer compacted.
     pub compactions: u64,
+    /// Nonzero when the name no longer leads here: somebody removed the files by hand, and nobody else will ever find this area.
+    pub orphaned: u64,
     /// Zero, for later.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 3],
 }
 
 /// Where a reader is.
@@ -128,8 +130,10 @@ pub struct speculo_reader_stats {
     pub lag: u64,
     /// Bytes of the area it has mapped.
     pub bytes: u64,
+    /// Nonzero when the name no longer leads here: somebody removed the files, and who opens the name now gets another area or none.
+    pub orphaned: u64,
     /// Zero, for later.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 3],
 }
 
 /// The caller's clock.
@@ -266,7 +270,7 @@ pub unsafe extern "C" fn speculo_area_set_max_size(area: Option<&speculo_area>, 
     })
 }
 
-/// Bytes of the area at first, and at least; 64 KiB unless told. Comes after `speculo_area_set_max_size`.
+/// Bytes of the area at first, and at least, unless a compaction finds no room for so many; 64 KiB unless told. Comes after `speculo_area_set_max_size`.
 ///
 /// # Safety
 /// `area` is NULL or a handle.
@@ -538,7 +542,8 @@ pub unsafe extern "C" fn speculo_area_get_stats(
             committed: found.committed,
             pinned: found.pinned,
             compactions: found.compactions,
-            reserved: [0; 4],
+            orphaned: found.orphaned.into(),
+            reserved: [0; 3],
         };
         put(stats, translated);
         Ok(Status::Ok)
@@ -894,7 +899,8 @@ pub unsafe extern "C" fn speculo_reader_get_stats(
             skipped: found.skipped,
             lag: found.lag,
             bytes: found.bytes,
-            reserved: [0; 4],
+            orphaned: found.orphaned.into(),
+            reserved: [0; 3],
         };
         put(stats, translated);
         Ok(Status::Ok)

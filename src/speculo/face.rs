@@ -34,7 +34,7 @@ impl AreaOptions {
         self
     }
 
-    /// Bytes of the area at first, and at least.
+    /// Bytes of the area at first, and at least, unless a compaction finds no room for so many.
     pub fn min_size(mut self, bytes: u64) -> Self {
         self.settings.smallest = bytes;
         self

@@ -28,7 +28,7 @@ fn size(file: &File, least: u64, what: &str, kind: &str) -> Result<u64> {
 }
 
 fn map(file: &File, len: u64, read_only: bool, what: &str) -> Result<Mapping> {
-    let failed = |error| Error::system(format_args!("cannot map {what}"), error);
+    let failed = |error| Error::system(format_args!("cannot map the {len} bytes of {what}"), error);
     let len = usize::try_from(len).map_err(|_| fail!(Limit, "{what} has {len} bytes, more than can be mapped"))?;
     Mapping::new(file.as_fd(), len, read_only).map_err(failed)
 }

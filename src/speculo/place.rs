@@ -63,7 +63,7 @@ impl Place {
     /// The generations of which there are areas.
     pub(crate) fn generations(&self) -> Result<Vec<u64>> {
         let prefix = format!("{}{SUFFIX}-", self.name);
-        let files = files(&self.directory)?;
+        let files = files(&self.directory, &self.what())?;
         Ok(files.iter().filter_map(|file| file.strip_prefix(&prefix)?.parse().ok()).collect())
     }
 }
@@ -72,7 +72,7 @@ impl Place {
 pub(crate) fn list(prefix: &str, directory: Option<&Path>) -> Result<Vec<String>> {
     let directory = directory.unwrap_or(object::directory());
     let prefix = prefix.strip_prefix('/').unwrap_or(prefix);
-    let mut names = files(directory)?;
+    let mut names = files(directory, "areas")?;
     names.retain_mut(|file| {
         // Of a manifest the name without its suffix; of an area the suffix is not the end.
         let name = file.strip_suffix(SUFFIX).unwrap_or_default().len();
@@ -83,9 +83,9 @@ pub(crate) fn list(prefix: &str, directory: Option<&Path>) -> Result<Vec<String>
     Ok(names)
 }
 
-/// The names in a directory. Those that are no UTF-8 are nobody's whom we know.
-fn files(directory: &Path) -> Result<Vec<String>> {
-    let failed = |error| Error::system(format_args!("cannot list {}", directory.display()), error);
+/// The names in a directory, where `wanted` is looked for. Those that are no UTF-8 are nobody's whom we know.
+fn files(directory: &Path, wanted: &str) -> Result<Vec<String>> {
+    let failed = |error| Error::system(format_args!("cannot list {} for {wanted}", directory.display()), error);
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed)? {
         found.extend(entry.map_err(failed)?.file_name().into_string());

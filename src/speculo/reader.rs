@@ -32,7 +32,8 @@ use super::place::Place;
 use super::writer::{READER, is_expired, of_this_boot};
 use crate::error::{Error, Result, fail};
 use crate::os::lock::{self, Mode};
-use crate::os::{object, process};
+use crate::os::object::{self, Identity};
+use crate::os::process;
 use crate::sync::Ordering;
 
 /// Where a reader is.
@@ -50,6 +51,8 @@ pub struct ReaderStats {
     pub lag: u64,
     /// Bytes of the area it has mapped.
     pub bytes: u64,
+    /// Whether the name no longer leads here: somebody removed the files, and who opens the name now gets another area or none.
+    pub orphaned: bool,
 }
 
 /// A chunk and where its contents are.
@@ -84,6 +87,7 @@ pub(crate) struct RawReader {
     place: Place,
     clock: Clock,
     manifest: MappedManifest,
+    identity: Identity,
     open: Option<Open>,
     cursor: Cursor,
     /// The newest chunk of each id, up to `indexed`.
@@ -97,11 +101,13 @@ impl RawReader {
         let what = format!("the manifest of {}", place.what());
         let file = object::open(&place.manifest(), true)
             .map_err(|error| Error::system(format_args!("cannot open {what}"), error))?;
+        let metadata = file.metadata().map_err(|error| Error::system(format_args!("cannot look at {what}"), error))?;
         let manifest = MappedManifest::new(&file, true, false, &what)?;
         let mut reader = Self {
             place,
             clock,
             manifest,
+            identity: Identity::of(&metadata),
             open: None,
             cursor: Cursor::default(),
             index: IdMap::default(),
@@ -247,6 +253,7 @@ impl RawReader {
             skipped: self.cursor.skipped,
             lag: committed.saturating_sub(self.cursor.passed),
             bytes: self.open.as_ref().map_or(0, |open| open.area.bytes()),
+            orphaned: Identity::at(&self.place.manifest()).is_ok_and(|there| there != Some(self.identity)),
         }
     }
 }

@@ -51,6 +51,13 @@ struct Lock {
 }
 
 impl Lock {
+    /// `None` while somebody else has it.
+    fn take(file: Unshared, what: &str) -> Result<Option<Self>> {
+        let taken =
+            lock::try_lock(file.file().as_fd(), WRITER, Mode::Exclusive).map_err(|error| Error::lock(what, error))?;
+        Ok(taken.then(|| Self { file, pid: process::pid() }))
+    }
+
     /// Whether the file that bears it is the one at `path`.
     fn is_at(&self, path: &Path) -> std::io::Result<bool> {
         Ok(Identity::at(path)? == Some(Identity::of(&self.file.file().metadata()?)))
@@ -75,7 +82,7 @@ struct Retired {
 /// What a writer knows of its area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AreaStats {
-    /// How many areas there were, this one included.
+    /// The number of the area: 1 of the first, and greater after every compaction.
     pub generation: u64,
     /// Bytes of the area.
     pub bytes: u64,
@@ -91,6 +98,8 @@ pub struct AreaStats {
     pub pinned: u64,
     /// How often this writer compacted.
     pub compactions: u64,
+    /// Whether the name no longer leads here: somebody removed the files by hand, and nobody else will ever find this area.
+    pub orphaned: bool,
 }
 
 #[derive(Debug)]
@@ -138,7 +147,10 @@ impl Writer {
                     return Err(fail!(Exists, "{} exists already", place.what()));
                 }
                 Some((manifest, lock)) => return Self::recover(place, settings, clock, manifest, lock),
-                None => make_manifest(&place, &settings)?,
+                None => {}
+            }
+            if let Some((manifest, lock)) = make_manifest(&place, &settings)? {
+                return Self::recover(place, settings, clock, manifest, lock);
             }
         }
         Err(fail!(Busy, "{} is made and removed all the time", place.what()))
@@ -169,27 +181,21 @@ impl Writer {
         check_number("area", current, &what)?;
         let committed = manifest.committed.load(Ordering::Relaxed);
         check_number("version", committed, &what)?;
-        // Nothing goes away before what is there instead has been looked at.
-        let found = if current == 0 {
-            None
+        let area = if current == 0 {
+            first_area(&place, &settings, &manifest)
+                // It needs no descriptor, which there may be none of.
+                .inspect_err(|_| {
+                    drop(manifest.remove(|| object::unlink(&place.manifest()).map(drop).map_err(failed)))
+                })?
         } else {
             let what = format!("generation {current} of {}", place.what());
             let file = object::open(&place.area(current), false).map_err(|error| match error.kind() {
                 std::io::ErrorKind::NotFound => fail!(Corrupt, "there is no {what}, although the manifest says so"),
                 _ => Error::system(format_args!("cannot open {what}"), error),
             })?;
-            Some(MappedArea::open(&file, current, false, &what)?)
-        };
-        for generation in place.generations()?.into_iter().filter(|generation| *generation != current) {
-            retire(&place, generation);
-        }
-        let area = if let Some(area) = found {
-            area
-        } else {
-            let area = build(&place, &settings, 1, settings.smallest)
-                .and_then(|fresh| fresh.link(&place))
-                .inspect_err(|_| drop(remove(&place, &manifest)))?;
-            manifest.current.store(1, Ordering::Release); // `switched`
+            // Nothing goes away before what is there instead has been looked at.
+            let area = MappedArea::open(&file, current, false, &what)?;
+            retire_all_but(&place, current)?;
             area
         };
         let mut writer = Self {
@@ -452,10 +458,12 @@ impl Writer {
         }
         // Twice what is needed, so that compacting costs each byte a constant share.
         let bytes = needed.saturating_mul(2).clamp(self.settings.smallest, self.settings.largest).max(needed);
-        let generation = self.area.generation + 1;
-        let fresh = build(&self.place, &self.settings, generation, bytes)?;
-        self.area.copy_to(&fresh.area, |chunk| self.index.get(&chunk.id) == Some(&chunk.offset))?;
-        let fresh = fresh.link(&self.place)?;
+        let fresh = name_area(&self.place, self.area.generation, |generation| {
+            let fresh = self.build(generation, needed, bytes - needed)?;
+            self.area.copy_to(&fresh.area, |chunk| self.index.get(&chunk.id) == Some(&chunk.offset))?;
+            Ok(fresh)
+        })?;
+        let generation = fresh.generation;
         let old = object::open(&self.place.area(self.area.generation), false).ok();
         self.manifest.switch(generation, &self.area, || {
             let _ = object::unlink(&self.place.area(self.area.generation));
@@ -468,6 +476,18 @@ impl Writer {
         self.scan()?;
         self.manifest.ring();
         Ok(())
+    }
+
+    /// An area of the bytes that are needed, and as many more of `spare` as there is room for.
+    fn build(&self, generation: u64, needed: u64, mut spare: u64) -> Result<Fresh> {
+        loop {
+            match build(&self.place, &self.settings, generation, needed + spare) {
+                Err(error) if error.status() == Status::NoSpace && spare > 0 => {
+                    spare = if spare < process::page_size() as u64 { 0 } else { spare / 2 };
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Bytes of former areas that readers keep in memory. What none has any more is let go.
@@ -493,6 +513,7 @@ impl Writer {
             committed: self.committed,
             pinned: self.pinned(),
             compactions: self.compactions,
+            orphaned: self.is_named().is_ok_and(|named| !named),
         }
     }
 
@@ -554,6 +575,50 @@ fn retire(place: &Place, generation: u64) {
     let _ = object::unlink(&path);
 }
 
+fn retire_all_but(place: &Place, current: u64) -> Result<()> {
+    let others = place.generations()?.into_iter().filter(|generation| *generation != current);
+    others.for_each(|generation| retire(place, generation));
+    Ok(())
+}
+
+/// The first area of a manifest.
+fn first_area(place: &Place, settings: &Settings, manifest: &MappedManifest) -> Result<MappedArea> {
+    retire_all_but(place, 0)?;
+    let area = name_area(place, 0, |generation| build(place, settings, generation, settings.smallest))?;
+    manifest.current.store(area.generation, Ordering::Release); // `switched`
+    Ok(area)
+}
+
+/// How many names in a row may be somebody else's before a writer gives up.
+const FOREIGN: u64 = 100;
+
+/// Gives the area that `make` makes the name of the first generation after `last` that can be had. Where a directory is everybody's,
+/// another user may have taken the next one, for whatever reason, and nobody else can take it away.
+fn name_area(place: &Place, last: u64, mut make: impl FnMut(u64) -> Result<Fresh>) -> Result<MappedArea> {
+    let mut why = None;
+    for generation in last + 1..=last + FOREIGN {
+        let path = place.area(generation);
+        // What has this name is of a writer that died, or of nobody who could know better: we have the lock.
+        if let Err(error) = object::unlink(&path) {
+            why = Some(error);
+            continue;
+        }
+        let Fresh { object, area } = make(generation)?;
+        match object.link(&path) {
+            Ok(()) => return Ok(area),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => why = Some(error),
+            Err(error) => return Err(Error::system(format_args!("cannot give {} a name", place.what()), error)),
+        }
+    }
+    let error = why.map_or(String::new(), |error| format!(": {error}"));
+    let (first, last) = (last + 1, last + FOREIGN);
+    Err(fail!(
+        Permission,
+        "the names of generations {first} to {last} of {} are somebody else's, and cannot be taken away{error}",
+        place.what()
+    ))
+}
+
 /// An area that has no name yet.
 struct Fresh {
     object: Unlinked,
@@ -564,21 +629,12 @@ fn build(place: &Place, settings: &Settings, generation: u64, bytes: u64) -> Res
     let what = format!("generation {generation} of {}", place.what());
     let page = process::page_size() as u64;
     let bytes = bytes.next_multiple_of(page);
-    let object = Unlinked::new(place.directory(), bytes, settings.mode, None, Build::Best)
-        .map_err(|error| Error::system(format_args!("cannot make {what} of {bytes} bytes"), error))?;
+    let object = Unlinked::new(place.directory(), bytes, settings.mode, None, Build::Best).map_err(|error| {
+        let room = object::describe_room(place.directory());
+        Error::system(format_args!("cannot make {what} of {bytes} bytes{room}"), error)
+    })?;
     let area = MappedArea::create(object.file(), bytes, generation, &what)?;
     Ok(Fresh { object, area })
-}
-
-impl Fresh {
-    fn link(self, place: &Place) -> Result<MappedArea> {
-        let path = place.area(self.area.generation);
-        let failed = |error| Error::system(format_args!("cannot give {} a name", place.what()), error);
-        // What has this name is of a writer that died, or of nobody who could know better: we have the lock.
-        object::unlink(&path).map_err(failed)?;
-        self.object.link(&path).map_err(failed)?;
-        Ok(self.area)
-    }
 }
 
 /// The manifest, and its lock, which says that nobody else writes; `None` when there is no manifest.
@@ -596,10 +652,9 @@ fn open_manifest(place: &Place, settings: &Settings) -> Result<Option<(MappedMan
         if owner != us && owner != 0 && !settings.any_owner {
             return Err(fail!(Permission, "{what} belongs to user {owner}, and we are user {us}"));
         }
-        if !lock::try_lock(lock.file().as_fd(), WRITER, Mode::Exclusive).map_err(failed)? {
+        let Some(lock) = Lock::take(lock, &what)? else {
             return Err(fail!(Busy, "{} has a writer already", place.what()));
-        }
-        let lock = Lock { file: lock, pid: process::pid() };
+        };
         if !lock.is_at(&place.manifest()).map_err(failed)? {
             continue; // removed, or removed and made again, before we had the lock
         }
@@ -614,15 +669,24 @@ fn open_manifest(place: &Place, settings: &Settings) -> Result<Option<(MappedMan
     Err(fail!(Busy, "{} is made and removed all the time", place.what()))
 }
 
-/// Makes a manifest without an area; somebody else may be quicker.
-fn make_manifest(place: &Place, settings: &Settings) -> Result<()> {
+/// Makes a manifest without an area, with ourselves as its writer; `None` when somebody else was quicker. Whatever may be refused is asked for before it has
+/// its name: nothing is left where there is no descriptor or no lock to be had.
+fn make_manifest(place: &Place, settings: &Settings) -> Result<Option<(MappedManifest, Lock)>> {
     let what = format!("the manifest of {}", place.what());
-    let failed = |error| Error::system(format_args!("cannot make {what}"), error);
+    let failed = |error| {
+        let room = object::describe_room(place.directory());
+        Error::system(format_args!("cannot make {what} of {MANIFEST_BYTES} bytes{room}"), error)
+    };
     let object = Unlinked::new(place.directory(), MANIFEST_BYTES, settings.mode, None, Build::Best).map_err(failed)?;
-    MappedManifest::new(object.file(), false, true, &what)?;
+    let manifest = MappedManifest::new(object.file(), false, true, &what)?;
+    let lock = Unshared::open(|| object.reopen()).map_err(failed)?;
+    let Some(lock) = Lock::take(lock, &what)? else {
+        return Err(fail!(Internal, "{what} has no name, and yet somebody else has it"));
+    };
     match object.link(&place.manifest()) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed(error)),
-        _ => Ok(()),
+        Ok(()) => Ok(Some((manifest, lock))),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(None),
+        Err(error) => Err(failed(error)),
     }
 }
 
