@@ -3,7 +3,6 @@
 mod support;
 
 use std::os::unix::fs::FileExt;
-use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use shmds::speculo::{Area, AreaOptions, Reader, ReaderOptions, now};
@@ -111,11 +110,7 @@ fn expire_on_time(writer: &[&str], reader: &[&str]) -> [(i64, i64); 2] {
 #[test]
 fn a_wall_clock_that_jumps_expires_nothing() {
     let directory = TempDir::new();
-    let library = directory.path("jumping_wall_clock.so");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/jumping_wall_clock.c");
-    let flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-fPIC", "-shared", "-o"];
-    let built = Command::new("cc").args(flags).arg(&library).arg(source).args(["-ldl"]).status().unwrap();
-    assert!(built.success());
+    let library = jumping_wall_clock(&directory);
     let preloaded = format!("LD_PRELOAD={}", library.display());
     for (shift, jump) in expire_on_time(&["env", &preloaded], &["env", &preloaded]) {
         assert_eq!(shift, 0);

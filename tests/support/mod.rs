@@ -9,11 +9,14 @@ mod log;
 mod peer;
 mod ring;
 mod role;
+pub mod scarce;
 mod speculo;
 mod speculo_peer;
 mod structures;
 
 use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -21,7 +24,7 @@ pub use books::{Books, Succession};
 pub use diary::Diary;
 pub use files::{Janitor, Name, TempDir, prefix};
 pub use log::Log;
-pub use peer::{EVERY_LANGUAGE, Language, Peer, play, role_words};
+pub use peer::{BYTES, EVERY_LANGUAGE, Language, Part, Peer, RING, SPECULO, STRUCTURES, play, role_words};
 pub use ring::{Sample, Stage, verdict};
 use shmds::{Result, Segment, SegmentOptions, Status};
 pub use speculo::{AreaName, contents, newest_written, read_only_mappings, whole, word};
@@ -102,6 +105,16 @@ pub fn need_root() {
 /// Says a measured number, past libtest's capture.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// A library that, preloaded, has the wall clock jump by twenty years with every look.
+pub fn jumping_wall_clock(directory: &TempDir) -> PathBuf {
+    let library = directory.path("jumping_wall_clock.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/jumping_wall_clock.c");
+    let flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-fPIC", "-shared", "-o"];
+    let built = Command::new("cc").args(flags).arg(&library).arg(source).args(["-ldl"]).status().unwrap();
+    assert!(built.success());
+    library
 }
 
 /// Random numbers, good enough to be unpredictable. The seed is said when a test fails.

@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::diary::DIARY;
+use super::scarce::Lack;
 use super::{PATIENCE, say};
 
 /// What a peer is written in.
@@ -31,6 +32,15 @@ pub struct Peer {
     over: bool,
 }
 
+/// What a peer takes part in: the test that is the peer in Rust, and the beginning of the others' names.
+#[derive(Clone, Copy, Debug)]
+pub struct Part(&'static str, &'static str);
+
+pub const STRUCTURES: Part = Part("support::role::role", "peer");
+pub const RING: Part = Part("support::ring::ring_role", "peer_ring");
+pub const BYTES: Part = Part("support::bytes::bytes_role", "peer_bytes");
+pub const SPECULO: Part = Part("support::speculo_peer::speculo_role", "peer_speculo");
+
 impl Language {
     /// `role`: the test that is the peer in Rust; `kind`: the beginning of the others' names.
     fn command(self, role: &str, kind: &str, words: &str) -> Command {
@@ -44,6 +54,13 @@ impl Language {
         let mut command = Command::new(program);
         command.args(words.split(' ')).stdin(Stdio::null());
         command
+    }
+
+    /// Starts a peer in a process in which all this is lacking.
+    pub fn start_without(self, lacks: &[Lack], Part(role, kind): Part, words: &str) -> Peer {
+        let mut command = self.command(role, kind, words);
+        without(&mut command, lacks);
+        Peer::spawn(command)
     }
 
     /// Starts a peer with these words, one space apart, explained in c-tests/support_peer.h.
@@ -107,6 +124,12 @@ fn bind(command: &mut Command, signal: libc::c_int) {
     unsafe { command.pre_exec(last_wish) };
 }
 
+fn without(command: &mut Command, lacks: &[Lack]) {
+    let lacks = lacks.to_vec();
+    // SAFETY: between fork and exec; system calls, and what they need.
+    unsafe { command.pre_exec(move || lacks.iter().try_for_each(|lack| lack.impose())) };
+}
+
 fn peers() -> PathBuf {
     std::env::var_os("SHMDS_PEERS_DIR")
         .expect("SHMDS_PEERS_DIR must say where the C and C++ peers are; `make test-rust` builds them and sets it")
@@ -141,6 +164,13 @@ impl Peer {
     /// Starts this program again, to run the ignored test `test` as a process of its own.
     pub fn role(test: &str, words: &str) -> Self {
         Self::spawn(role_command(test, words))
+    }
+
+    /// As [`role`](Self::role), in a process in which all this is lacking. It reads what is told to it.
+    pub fn role_without(lacks: &[Lack], test: &str, words: &str) -> Self {
+        let mut command = role_command(test, words);
+        without(command.stdin(Stdio::piped()), lacks);
+        Self::spawn(command)
     }
 
     /// As [`role`](Self::role), through another program that is told what to run.
