@@ -376,7 +376,7 @@ impl Attachment {
         let mut complete = true;
         // Sections lie side by side. Were every entry believed, each could be the whole segment, and to look through all of them for each of the
         // dead take hours. The smaller come first, so that one that lies keeps few others out.
-        let mut room = self.layout.size - self.layout.data_offset;
+        let mut room = self.layout().size - self.layout().data_offset;
         let mut open: Vec<_> = (0..table.capacity()).filter(|entry| table.is_user(*entry, dead)).collect();
         open.sort_by_cached_key(|entry| table.size(*entry));
         for entry in open {
