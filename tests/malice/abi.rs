@@ -92,6 +92,7 @@ enum Parameter {
     Descriptor,
     Address,
     Clock,
+    Visitor,
     Null,
 }
 
@@ -141,6 +142,7 @@ impl Parameter {
             ("bool", 0, _) => Self::Bool,
             ("int", 0, _) => Self::Descriptor,
             ("clock", 0, _) => Self::Clock,
+            ("shm_visit", 0, _) => Self::Visitor,
             _ => panic!("{function} takes a {kind} {name}, of which nothing is known"),
         }
     }
@@ -293,6 +295,17 @@ type Call = unsafe extern "C" fn(u64, u64, u64, u64, u64, u64, u64, u64) -> i32;
 extern "C" fn clock(_: *mut c_void) -> u64 {
     static NOW: AtomicU32 = AtomicU32::new(1);
     NOW.fetch_add(1, Ordering::Relaxed).into()
+}
+
+/// Reads what is told of a finding of `shm_segment_verify`: `severity` and `kind`, `offset`, then two texts.
+extern "C" fn visit(finding: *const [u64; 4], _: *mut c_void) {
+    // SAFETY: live while this is called.
+    let [_, _, name, sentence] = unsafe { finding.read() };
+    for text in [name, sentence] {
+        // SAFETY: as above.
+        let text = unsafe { CStr::from_ptr(std::ptr::with_exposed_provenance(text as usize)) };
+        assert!(text.to_str().is_ok(), "a text that is none");
+    }
 }
 
 /// An open handle.
@@ -699,6 +712,8 @@ impl Machine {
                 Parameter::Address => of.as_ref().map_or(0, |of| (of.base as u64).wrapping_add(dice.nasty(&limits))),
                 Parameter::Clock if dice.once_in(4) => 0,
                 Parameter::Clock => clock as *const () as u64,
+                Parameter::Visitor if dice.once_in(4) => 0,
+                Parameter::Visitor => visit as *const () as u64,
                 Parameter::Null => 0,
             };
         }
@@ -769,7 +784,8 @@ impl Machine {
     ) {
         if status < 0 {
             // Of the functions that tell something also when they fail, their comments say so.
-            let tells = ["shm_byte_queue_receive_into", "shm_pool_release_batch"].contains(&function.name);
+            let tells = ["shm_byte_queue_receive_into", "shm_pool_release_batch"].contains(&function.name)
+                || function.is("_verify");
             for (at, parameter) in function.parameters.iter().enumerate().filter(|_| !tells) {
                 let handed = matches!(parameter, Parameter::HandleOut(_) | Parameter::Out) && words[at] != 0;
                 if handed && Self::result(words, at, 0) != UNTOUCHED {

@@ -15,6 +15,8 @@ macro_rules! functions {
 }
 
 functions! {
+    shm_segment_verify
+    speculo_area_verify
     shm_array_options_init
     shm_array_size
     shm_array_create
