@@ -245,6 +245,11 @@ impl Attachment {
         self.lock_within(self.lock_timeout)
     }
 
+    /// How long openers wait for that.
+    pub(crate) fn lock_timeout(&self) -> Duration {
+        self.lock_timeout
+    }
+
     pub(crate) fn lock_within(&self, limit: Duration) -> Result<Locked<'_>> {
         self.acquire(limit, if self.read_only { Mode::Shared } else { Mode::Exclusive })?;
         let locked = Locked(self);
@@ -458,18 +463,21 @@ impl Attachment {
     /// The latter also if it is nobody: a peer may have scribbled an id that is free, or that cannot be, and no burial comes by
     /// where its owner has nothing open. Who lives has its lock before it can own anything, and gets it under the segment's lock,
     /// so nobody becomes `owner` meanwhile.
-    pub(crate) fn bury_if_dead(&self, owner: u32, reclaim: impl FnOnce() -> bool) -> bool {
+    ///
+    /// # Errors
+    /// `Busy` when the segment's lock was not to be had in time: it is not known then.
+    pub(crate) fn bury_if_dead(&self, owner: u32, wait: Duration, reclaim: impl FnOnce() -> bool) -> Result<bool> {
         if self.read_only || self.lives(owner) {
-            return false;
+            return Ok(false);
         }
-        let Ok(locked) = self.lock_within(Duration::from_millis(20)) else { return false };
+        let locked = self.lock_within(wait)?;
         if self.lives(owner) {
-            return false;
+            return Ok(false);
         }
         if (1..=self.layout().max_participants).contains(&owner) {
             self.bury(&locked, owner);
         }
-        reclaim()
+        Ok(reclaim())
     }
 
     /// Frees the memory of removed structures that nobody uses any more. Under the lock.

@@ -671,7 +671,9 @@ mod public {
             let Err(current) = end.take(me) else { return Ok(()) };
             let attachment = self.segment.attachment();
             let owner = current.participant();
-            if self.bury_if_dead(owner) && end.take(me).is_ok() {
+            // Whoever comes next to an end wants it, so this waits for the segment's lock as opening does.
+            let gave_back = attachment.bury_if_dead(owner, attachment.lock_timeout(), || self.reclaim(owner))?;
+            if gave_back && end.take(me).is_ok() {
                 return Ok(());
             }
             let whose = if owner == me.participant() {
@@ -689,8 +691,12 @@ mod public {
         /// Called when an operation has been stuck behind `owner`: gives back what it owned, if it does not live. True when looking again
         /// is worth it.
         pub(crate) fn bury_if_dead(&self, owner: u32) -> bool {
-            let reclaim = || crate::kinds::reclaim(&self.found, self.region, owner);
-            self.segment.0.bury_if_dead(owner, reclaim)
+            const WAIT: Duration = Duration::from_millis(20);
+            self.segment.0.bury_if_dead(owner, WAIT, || self.reclaim(owner)).unwrap_or(false)
+        }
+
+        fn reclaim(&self, owner: u32) -> bool {
+            crate::kinds::reclaim(&self.found, self.region, owner)
         }
 
         /// Whether a participant has this structure open.
