@@ -11,8 +11,8 @@ use crate::family::{Album, CHILDREN};
 use crate::support::*;
 use crate::troupe::{Act, Part, Tally, Troupe, Worker};
 
-/// Room for 4 million elements in a log; what is not written takes none.
-const LOG_WORDS: u64 = 8 << 20;
+/// Room for 64 million elements in a log: more than a consumer takes in its life. What is not written takes none.
+const LOG_WORDS: u64 = 128 << 20;
 const CAPACITY: u64 = 64;
 
 /// A queue is as empty, and has as much room, as when it was new; else something is lost in it.
