@@ -728,6 +728,9 @@ class inline_path {
     const auto fresh = word(end.word).load(std::memory_order_acquire) - end.value;
     if (fresh - 1 >= per_line - known) {
       end.element = end.stop = nullptr;
+#if defined(__x86_64__)
+      __builtin_ia32_lfence();  // or the loop that polls has dozens of these loads under way, all in vain when the word changes
+#endif
       return outcome::empty;
     }
     end.value += fresh;

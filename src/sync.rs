@@ -69,6 +69,17 @@ pub(crate) fn prefetch(line: *const u8) {
     let _ = line;
 }
 
+/// Called where a poll found nothing. A loop that polls runs ahead of its loads: dozens of the same word are under way, and when it changes all of them are
+/// thrown away and begun anew, which takes longer than one that waits for its outcome.
+#[inline(always)]
+pub(crate) fn polled() {
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    // SAFETY: every x86-64 has it.
+    unsafe {
+        core::arch::x86_64::_mm_lfence();
+    }
+}
+
 /// One turn of a spin loop.
 #[inline(always)]
 pub(crate) fn spin() {

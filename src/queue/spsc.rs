@@ -53,7 +53,7 @@ use super::{Attempt, Claimed};
 use crate::error::{Result, fail};
 use crate::os::wiped::Wiped;
 use crate::shared::{CacheAligned, Dynamic, Width, load_element, store_element};
-use crate::sync::{AtomicU64, Ordering, PUBLISH, prefetch, spin, stored};
+use crate::sync::{AtomicU64, Ordering, PUBLISH, polled, prefetch, spin, stored};
 
 pub(super) const COUNT_BITS: u32 = 8;
 pub(super) const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
@@ -123,6 +123,7 @@ impl Consumer {
     /// Notes that nothing was there: the next run begins where none ended.
     fn wait(&mut self) -> bool {
         (self.element, self.stop) = (null_mut(), null_mut());
+        polled();
         false
     }
 }
