@@ -564,10 +564,12 @@ fn remove(place: &Place, manifest: &MappedManifest) -> Result<()> {
     })
 }
 
-/// Marks an area that is not the current one, and takes its name away.
+/// Marks an area that is not the current one, and takes its name away. In a directory that is everybody's, any user can have a file of such a
+/// name, for all to write to: it is not mapped, as it could be cut short under us.
 fn retire(place: &Place, generation: u64) {
     let path = place.area(generation);
     if let Ok(file) = object::open(&path, false)
+        && file.metadata().is_ok_and(|found| is_trusted(found.uid()))
         && let Ok(area) = MappedArea::open(&file, generation, false, "a former area")
     {
         area.header().state.store(AREA_OBSOLETE, Ordering::Release);
@@ -637,6 +639,11 @@ fn build(place: &Place, settings: &Settings, generation: u64, bytes: u64) -> Res
     Ok(Fresh { object, area })
 }
 
+/// Whether a user does not harm us: we, or root.
+fn is_trusted(owner: u32) -> bool {
+    owner == process::effective_uid() || owner == 0
+}
+
 /// The manifest, and its lock, which says that nobody else writes; `None` when there is no manifest.
 fn open_manifest(place: &Place, settings: &Settings) -> Result<Option<(MappedManifest, Lock)>> {
     let what = format!("the manifest of {}", place.what());
@@ -649,7 +656,7 @@ fn open_manifest(place: &Place, settings: &Settings) -> Result<Option<(MappedMan
         };
         let metadata = lock.file().metadata().map_err(failed)?;
         let (owner, us) = (metadata.uid(), process::effective_uid());
-        if owner != us && owner != 0 && !settings.any_owner {
+        if !is_trusted(owner) && !settings.any_owner {
             return Err(fail!(Permission, "{what} belongs to user {owner}, and we are user {us}"));
         }
         let Some(lock) = Lock::take(lock, &what)? else {

@@ -1,5 +1,6 @@
 //! Names that go while they are in use, as systemd's RemoveIPC takes them at log-out, and names that others have taken before.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use shmds::speculo::{Area, AreaOptions, Reader, ReaderOptions};
@@ -190,5 +191,56 @@ fn a_writer_passes_over_the_names_that_another_user_has_taken() {
     clear();
     writer.tell("next");
     writer.finish();
+    assert_eq!(name.objects(), Vec::<std::path::PathBuf>::new());
+}
+
+/// `forger NAME`: as another user, has a copy of the current area under the name of another generation, for all to write to. Says when it changes.
+#[test]
+#[ignore = "not a test: a process that tests start"]
+fn forger() {
+    let Some(words) = role_words() else { return };
+    become_user(65533, 65533, &[]);
+    let path = |generation: u64| format!("/dev/shm/{}.speculo-{generation}", words[0]);
+    let mut bytes = std::fs::read(path(1)).unwrap();
+    bytes[24..32].copy_from_slice(&77_u64.to_ne_bytes());
+    std::fs::write(path(77), &bytes).unwrap();
+    std::fs::set_permissions(path(77), std::fs::Permissions::from_mode(0o666)).unwrap();
+    println!("\nforged");
+    assert!(std::io::stdin().lines().next().is_none());
+    assert!(std::fs::read(path(77)).unwrap() == bytes, "somebody took it for an area of theirs");
+    std::fs::remove_file(path(77)).unwrap();
+}
+
+/// `successor NAME`: makes an area and lets it be copied; then comes as its next writer, and removes it.
+#[test]
+#[ignore = "not a test: a process that tests start"]
+fn successor() {
+    let Some(words) = role_words() else { return };
+    become_user(65534, 65534, &[]);
+    let options = AreaOptions::new().mode(0o644);
+    Area::create(&words[0], &options).unwrap().write(b"one", 0).unwrap().unwrap();
+    println!("\nready");
+    assert!(std::io::stdin().lines().next().is_none());
+    let mut area = Area::open(&words[0], &options).unwrap();
+    assert_eq!((area.stats().generation, area.read(1).unwrap()), (1, b"one".to_vec()));
+    area.obsolete(1).unwrap();
+    assert!(area.collect().unwrap());
+    area.unlink().unwrap();
+}
+
+#[test]
+fn a_writer_leaves_alone_what_another_user_calls_an_area_of_it() {
+    if !is_root_or_said("files of another user") {
+        return;
+    }
+    let name = AreaName::new();
+    let mut successor = Peer::role_without(&[], "names::successor", &name);
+    successor.line("ready");
+    let mut forger = Peer::role_without(&[], "names::forger", &name);
+    forger.line("forged");
+    successor.end_input();
+    successor.finish();
+    forger.end_input();
+    forger.finish();
     assert_eq!(name.objects(), Vec::<std::path::PathBuf>::new());
 }
