@@ -238,7 +238,7 @@ impl RawArray {
         self.section.note_held();
         let attachment = self.section.segment().attachment();
         let Err(owner) = self.lock().begin(attachment.me()) else { return Ok(()) };
-        if self.section.bury_if_dead(owner) && self.lock().begin(attachment.me()).is_ok() {
+        if self.section.succeed(owner)? && self.lock().begin(attachment.me()).is_ok() {
             return Ok(());
         }
         Err(fail!(Busy, "array '{}' is being written by participant {owner}", self.entry().name))

@@ -671,9 +671,7 @@ mod public {
             let Err(current) = end.take(me) else { return Ok(()) };
             let attachment = self.segment.attachment();
             let owner = current.participant();
-            // Whoever comes next to an end wants it, so this waits for the segment's lock as opening does.
-            let gave_back = attachment.bury_if_dead(owner, attachment.lock_timeout(), || self.reclaim(owner))?;
-            if gave_back && end.take(me).is_ok() {
+            if self.succeed(owner)? && end.take(me).is_ok() {
                 return Ok(());
             }
             let whose = if owner == me.participant() {
@@ -693,6 +691,12 @@ mod public {
         pub(crate) fn bury_if_dead(&self, owner: u32) -> bool {
             const WAIT: Duration = Duration::from_millis(20);
             self.segment.0.bury_if_dead(owner, WAIT, || self.reclaim(owner)).unwrap_or(false)
+        }
+
+        /// Called by who comes after `owner`: gives back what it owned, if it does not live. Waits for the segment's lock as opening does.
+        pub(crate) fn succeed(&self, owner: u32) -> Result<bool> {
+            let attachment = &self.segment.0;
+            attachment.bury_if_dead(owner, attachment.lock_timeout(), || self.reclaim(owner))
         }
 
         fn reclaim(&self, owner: u32) -> bool {
