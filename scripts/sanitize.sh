@@ -86,7 +86,8 @@ rust_tests() { # SANITIZER AND FLAGS, MARK
     "test=ring a_ring_that_waits_moves_everything_from_thread_to_thread who_is_attached_read_only_looks_on"
     "test=byte_queue those_who_sleep_are_woken_by_what_they_wait_for_and_by_the_end"
     "test=table a_name_that_stays_is_found_at_every_moment_while_others_come_and_go")
-  [ -z "$soak" ] || which+=("test=fork" "test=table")
+  # Not tests/fork.rs: an entry freed through another attachment's mapping, or by a child, and filled through this one looks like a race.
+  [ -z "$soak" ] || which+=("test=table")
   mapfile -t files < <(printf -- '--%s\n' "${which[@]%% *}" | sort -u)
   export TSAN_OPTIONS="$TSAN_OPTIONS print_suppressions=0 suppressions=$PWD/scripts/thread-sanitizer.supp"
 
