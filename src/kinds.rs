@@ -30,6 +30,14 @@ pub(crate) fn reclaim(entry: &Entry, section: Region, dead: u32) -> bool {
     }
 }
 
+/// Gives back what was given to participants who left before it reached them: who is no user has no right to anything. Under the segment's
+/// lock, so that nobody becomes one meanwhile.
+pub(crate) fn reclaim_strays(entry: &Entry, section: Region, is_user: impl Fn(u32) -> bool) {
+    if entry.kind == Kind::Pool {
+        pool::reclaim_strays(entry, section, is_user);
+    }
+}
+
 /// Looks whether the bytes of a section are what the rules of its kind allow. False when this version of the library does not know them.
 pub(crate) fn verify(entry: &Entry, section: Region, look: &mut Inspection<'_>) -> bool {
     match entry.kind {

@@ -43,7 +43,7 @@
 //! | `error` | one list of outcomes, one table of texts | |
 
 // A model is a part of the house; what it does not use is used elsewhere.
-#![cfg_attr(loom, allow(dead_code, unused_imports))]
+#![cfg_attr(loom, allow(dead_code, unreachable_pub, unused_imports))]
 
 #[cfg(not(loom))]
 mod array;

@@ -3,7 +3,7 @@
 mod support;
 
 use std::collections::HashSet;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use shmds::{Array, Atomic, Handle, Pool, Segment, Span, Status};
@@ -145,6 +145,52 @@ fn an_array_is_whole_or_torn_after_each_of_60_writers_deaths_and_readers_never_g
     readers.into_iter().for_each(Peer::kill);
     segment.reap().unwrap();
     assert_eq!(segment.count(), 1);
+}
+
+/// `giver NAME`: has an object of the pool until it is killed.
+#[test]
+#[ignore = "not a test: a process that tests start"]
+fn giver() {
+    let Some(words) = role_words() else { return };
+    let segment = Segment::open(&words[0], &sized()).unwrap();
+    let pool = Pool::<u64>::open(&segment, "p").unwrap();
+    let _one = pool.acquire().unwrap().unwrap();
+    println!("\nready");
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Makes an object that of a participant who was there: as if it had given everything back in the very moment of being handed this.
+fn stray(pool: &Pool<u64>, handle: Handle) {
+    const LEFT: u64 = 9;
+    let index = (handle.to_bits() & 0xffff_ffff) - 1;
+    // SAFETY: the word of the object's state, as docs/FORMAT.md has it: behind the map, which has one.
+    let state = unsafe { AtomicU64::from_ptr(pool.span().cast::<u8>().add(128 + index as usize * 8).cast().as_ptr()) };
+    state.store(state.load(Ordering::Relaxed) & !(0xffff << 16) | LEFT << 16, Ordering::Relaxed);
+    assert_eq!(u64::from(pool.owner(handle).unwrap()), LEFT);
+}
+
+#[test]
+fn an_object_handed_to_somebody_who_was_leaving_comes_back() {
+    let name = Name::new();
+    let segment = fresh(&name);
+    let pool = Pool::<u64>::create(&segment, "p", 4).unwrap();
+    let mut giver = Peer::role("giver", &name);
+    giver.line("ready");
+    stray(&pool, pool.handles().next().unwrap());
+    segment.reap().unwrap();
+    assert_eq!(pool.stats().allocated, 1, "its giver may take it back");
+    giver.kill();
+    segment.reap().unwrap();
+    assert_eq!(pool.stats().allocated, 0);
+
+    let mut four = pool.acquire_batch(4).unwrap();
+    stray(&pool, four[2]);
+    four[2] = pool.acquire().unwrap().expect("the giver lives, and looked too early");
+    assert_eq!(pool.acquire().unwrap(), None);
+    pool.release_batch(&four).unwrap();
+    assert_eq!(pool.stats().allocated, 0);
 }
 
 /// `restless NAME SEED`: does everything with every structure, until it is killed.

@@ -183,9 +183,9 @@ const BROKEN: &[Broken] = &[
     damage("pool", &["object 5", "there is not"], |image| image.put(image.section("pool") + 128 + 5 * 8, 2)),
     damage("pool", &["object 5", "there is not"], |image| image.put(image.section("pool") + 128 + 5 * 8, 1 << 16)),
     damage("pool", &["object 5", "participant 5000"], |image| image.put(image.section("pool") + 128 + 5 * 8, 5000 << 16 | 1)),
-    at_rest(damage("pool", &["object 5", "participant 9", "none"], |image| {
+    at_rest(leftover(damage("pool", &["object 5", "participant 9", "none"], |image| {
         image.put(image.section("pool") + 128 + 5 * 8, NOBODY << 16 | 1);
-    })),
+    }))),
     damage("pool", &["map", "behind the last of 70"], |image| image.put(image.section("pool") + 8, u64::MAX)),
     at_rest(leftover(damage("pool", &["object 69", "free", "map"], |image| image.put(image.section("pool") + 8, 0x1f)))),
 

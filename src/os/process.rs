@@ -20,6 +20,12 @@ pub(crate) fn since_boot() -> u64 {
     0
 }
 
+/// A model's process is the child of process 1.
+#[cfg(loom)]
+pub(crate) fn pid() -> u32 {
+    2
+}
+
 /// The instant `timeout` from now; saturates to `u64::MAX`, which means never.
 pub(crate) fn deadline(timeout: std::time::Duration) -> u64 {
     match u64::try_from(timeout.as_nanos()) {

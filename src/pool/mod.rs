@@ -18,7 +18,7 @@ mod verify;
 #[cfg(not(loom))]
 pub use raw::PoolStats;
 #[cfg(not(loom))]
-pub(crate) use raw::{PoolShape, RawPool, is_unfinished, reclaim};
+pub(crate) use raw::{PoolShape, RawPool, is_unfinished, reclaim, reclaim_strays};
 pub use slots::Handle;
 #[cfg(not(loom))]
 pub use typed::Pool;

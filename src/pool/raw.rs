@@ -179,7 +179,7 @@ impl RawPool {
         Ok(())
     }
 
-    /// Buries the dead, who may own objects, and finds lost hints; each once in a while. True when there were some.
+    /// Buries the dead, who may own objects, and finds strays and lost hints; each once in a while. True when there were some.
     #[cold]
     fn search(&self) -> bool {
         let now = process::now();
@@ -191,7 +191,15 @@ impl RawPool {
             due
         };
         due(&self.searched, PATIENCE) && self.section.segment().reap().is_ok_and(|dead| dead > 0)
-            || due(&self.combed, LONG_PATIENCE) && self.slots.restore_hints()
+            || due(&self.combed, LONG_PATIENCE) && self.comb()
+    }
+
+    /// Looks at every object, for strays and for lost hints. True when there were some.
+    fn comb(&self) -> bool {
+        match self.section.segment().attachment().lock() {
+            Ok(_locked) => self.slots.reclaim_from(|owner| !self.section.is_user(owner)),
+            Err(_) => self.slots.restore_hints(),
+        }
     }
 
     /// Gives an object back; false, and nothing was done, if that is refused.
@@ -236,11 +244,16 @@ impl RawPool {
         if to == 0 || to > attachment.layout().max_participants || !attachment.record(to).is_taken() {
             return Err(fail!(NotFound, "there is no participant {to} in {}", attachment.what()));
         }
+        let not_open = || Err(fail!(NotFound, "participant {to} does not have pool '{}' open", self.entry().name));
+        // Before, so that whoever gives back strays cannot take one from who may still keep it.
+        if !self.section.is_user(to) {
+            return not_open();
+        }
         self.slots.hand_over(me, handle, to).map_err(|refusal| self.refused(handle, refusal))?;
-        // If they do not have the pool open, or died meanwhile, nobody would look here for what they own.
+        // If they closed it or died meanwhile, nobody would look here soon for what they own.
         if !self.section.is_user(to) || !attachment.lives(to) {
             return match self.slots.hand_over(to, handle, me) {
-                Ok(()) => Err(fail!(NotFound, "participant {to} does not have pool '{}' open", self.entry().name)),
+                Ok(()) => not_open(),
                 // They released it, or it was reclaimed: it found its way.
                 Err(_) => Ok(()),
             };
@@ -306,6 +319,13 @@ pub(super) fn place(entry: &Entry, section: Region) -> Option<Slots> {
 /// Whether `dead` owned objects.
 pub(crate) fn is_unfinished(entry: &Entry, section: Region, dead: u32) -> bool {
     place(entry, section).is_some_and(|slots| slots.is_owner(dead))
+}
+
+/// Gives back the objects of who does not have the pool open. Under the segment's lock.
+pub(crate) fn reclaim_strays(entry: &Entry, section: Region, is_user: impl Fn(u32) -> bool) {
+    if let Some(slots) = place(entry, section) {
+        slots.reclaim_from(|owner| !is_user(owner));
+    }
 }
 
 /// Gives back the objects of `dead`.

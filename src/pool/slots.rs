@@ -45,6 +45,10 @@
 //! has none, for an owner who died between the two steps of a release. Both can be done twice and beside the living: a bit set for an object
 //! that was claimed meanwhile is a wrong hint, which costs a look.
 //!
+//! An object can be handed to somebody who is closing the pool and has given everything back already. The giver looks for that
+//! afterwards, but may die before, or look too early. Such a stray is given back when somebody who has the pool open is buried, or when a
+//! pool is found exhausted: under the segment's lock nobody comes to have the pool open, so who does not, has no right to an object.
+//!
 //! Lock-free.
 
 use crate::segment::Region;
@@ -439,17 +443,25 @@ impl Slots {
 
     /// Gives back every object of `dead`, and every hint it did not come to give.
     pub(crate) fn reclaim(&self, dead: u32) {
+        self.reclaim_from(|owner| owner == dead);
+    }
+
+    /// Gives back every object whose owner is `gone`, and every hint that is missing; true when there were some.
+    pub(crate) fn reclaim_from(&self, gone: impl Fn(u32) -> bool) -> bool {
+        let mut any = false;
         for index in 0..self.geometry.capacity {
             let state = self.state(index);
             let found = state.load(Ordering::Acquire);
-            if phase(found) == OWNED && owner(found) == dead {
+            if phase(found) == OWNED && gone(owner(found)) {
                 if state.compare_exchange(found, freed(found), GIVE, Ordering::Relaxed).is_ok() {
                     self.hint(index);
+                    any = true;
                 }
             } else {
-                self.restore_hint(index, found);
+                any |= self.restore_hint(index, found);
             }
         }
+        any
     }
 }
 
@@ -580,6 +592,17 @@ mod tests {
         assert_eq!(test.slots.available(), 2);
         assert!(test.acquire(1).is_some() && test.acquire(1).is_some() && test.acquire(1).is_none());
         assert_eq!(test.slots.owner(kept), Ok(1));
+    }
+
+    #[test]
+    fn what_strayed_comes_back_and_what_somebody_has_stays() {
+        let test = TestPool::new(3);
+        let (kept, strayed) = (test.acquire(1).unwrap(), test.acquire(1).unwrap());
+        assert_eq!(test.slots.hand_over(1, strayed, 9), Ok(()));
+        assert!(test.slots.reclaim_from(|owner| owner != 1));
+        assert!(!test.slots.reclaim_from(|owner| owner != 1));
+        assert_eq!((test.slots.owner(kept), test.slots.owner(strayed)), (Ok(1), Err(Refusal::Stale)));
+        assert!(test.acquire(1).is_some() && test.acquire(1).is_some() && test.acquire(1).is_none());
     }
 
     #[test]

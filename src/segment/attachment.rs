@@ -397,6 +397,8 @@ impl Attachment {
                     complete = false;
                     continue;
                 }
+                // The dead may have been giving something to somebody who left.
+                crate::kinds::reclaim_strays(&found, section, |id| table.is_user(entry, id));
             }
             // Bytes that make no sense have nothing to give back.
             table.remove_user(entry, dead);

@@ -15,6 +15,7 @@
 use crate::error::{Result, fail};
 use crate::os::process;
 use crate::segment::region::Region;
+use crate::segment::table::Fixed;
 use crate::shared::{LINE_PAIR, Shared, fnv1a};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -131,7 +132,9 @@ pub(crate) struct Layout {
 }
 
 pub(crate) const PARTICIPANT_BYTES: u64 = 64;
-pub(crate) const ENTRY_FIXED_BYTES: u64 = 128;
+pub(crate) const ENTRY_FIXED_BYTES: u64 = if cfg!(loom) { size_of::<Fixed>() as u64 } else { 128 };
+/// Bytes of an index word, of a word of a name, and of one of a users bitmap.
+pub(crate) const WORD: u64 = size_of::<AtomicU64>() as u64;
 
 impl Layout {
     /// The geometry that follows from these numbers; an error names the one that is out of range.
@@ -153,9 +156,9 @@ impl Layout {
         let index_slots = (table.entries * 4).next_power_of_two();
         let participants_offset = size_of::<Header>() as u64;
         let index_offset = participants_offset + u64::from(max_participants) * PARTICIPANT_BYTES;
-        let entries_offset = (index_offset + u64::from(index_slots) * 8).next_multiple_of(SECTION_ALIGN);
-        let users_bytes = u64::from(max_participants).div_ceil(64) * 8;
-        let name_bytes = u64::from(table.name_bytes).next_multiple_of(8);
+        let entries_offset = (index_offset + u64::from(index_slots) * WORD).next_multiple_of(SECTION_ALIGN);
+        let users_bytes = u64::from(max_participants).div_ceil(64) * WORD;
+        let name_bytes = u64::from(table.name_bytes).div_ceil(8) * WORD;
         let entry_stride = (ENTRY_FIXED_BYTES + name_bytes + users_bytes).next_multiple_of(64);
         let data_offset = (entries_offset + u64::from(table.entries) * entry_stride).next_multiple_of(MAX_ALIGN);
         if size < data_offset {
@@ -184,6 +187,7 @@ impl Layout {
     }
 
     /// Writes the header of a fresh, zeroed segment.
+    #[cfg(not(loom))]
     pub(crate) fn write(&self, header: &Header, flags: u32) {
         let set = |word: &AtomicU32, value: u32| word.store(value, Ordering::Relaxed);
         let set_wide = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
@@ -209,6 +213,7 @@ impl Layout {
 
     /// Validates the header of an object of `file_size` bytes and takes the private copy of its geometry. `what` names
     /// the segment in messages.
+    #[cfg(not(loom))]
     pub(crate) fn read(region: Region, file_size: u64, what: &str) -> Result<Self> {
         let Some(header) = region.at::<Header>(0) else {
             return Err(fail!(Corrupt, "{what} is not a segment: it has only {file_size} bytes"));

@@ -24,7 +24,6 @@ mod allocator;
 mod attachment;
 #[cfg(not(loom))]
 mod element;
-#[cfg(not(loom))]
 mod header;
 #[cfg(not(loom))]
 mod lifecycle;
@@ -38,7 +37,6 @@ mod participants;
 mod place;
 #[cfg(not(loom))]
 mod process_events;
-#[cfg(not(loom))]
 mod table;
 #[cfg(not(loom))]
 mod verify;

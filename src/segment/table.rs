@@ -30,11 +30,11 @@
 
 use std::ops::Range;
 
-use super::header::{ENTRY_FIXED_BYTES, Header, Layout, TableShape};
+use super::header::{ENTRY_FIXED_BYTES, Header, Layout, TableShape, WORD};
 use super::region::Region;
 use crate::error::{Result, fail};
 use crate::shared::{Shared, little_endian, murmur64a};
-use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, PUBLISH, fence};
 
 /// What a table entry names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -166,7 +166,7 @@ impl State {
 }
 
 #[repr(C)]
-struct Fixed {
+pub(super) struct Fixed {
     state: AtomicU64,
     hash: AtomicU64,
     offset: AtomicU64,
@@ -184,7 +184,6 @@ struct Fixed {
 // SAFETY: atomics only.
 unsafe impl Shared for Fixed {}
 
-#[cfg(not(loom))]
 const _: () = assert!(size_of::<Fixed>() as u64 == ENTRY_FIXED_BYTES);
 
 /// A section to be made: everything an entry says.
@@ -210,7 +209,7 @@ pub(crate) struct Table {
 }
 
 /// How often a lookup starts over because an entry changed under it, before it gives the entry up as not there.
-const RETRIES: u32 = 64;
+const RETRIES: u32 = if cfg!(loom) { 2 } else { 64 };
 
 impl Table {
     pub(crate) fn new(region: Region, layout: Layout) -> Self {
@@ -259,12 +258,12 @@ impl Table {
     }
 
     fn users_words(&self, entry: u32) -> &[AtomicU64] {
-        let start = ENTRY_FIXED_BYTES + u64::from(self.layout.table.name_bytes).next_multiple_of(8);
+        let start = ENTRY_FIXED_BYTES + u64::from(self.layout.table.name_bytes).div_ceil(8) * WORD;
         self.words(entry, start, u64::from(self.layout.max_participants).div_ceil(64))
     }
 
     fn index_word(&self, slot: u32) -> &AtomicU64 {
-        self.region.at(self.layout.index_offset + u64::from(slot) * 8).expect("inside by the layout")
+        self.region.at(self.layout.index_offset + u64::from(slot) * WORD).expect("inside by the layout")
     }
 
     pub(crate) fn capacity(&self) -> u32 {
@@ -464,6 +463,7 @@ impl Table {
         let state = State::new(generation, request.kind as u32, Phase::Building);
         fixed.state.store(state.0, Ordering::Relaxed);
         // No field of this generation may be seen before its state: pairs with the acquire fences of the readers.
+        #[cfg(not(seeded_bug))]
         fence(Ordering::Release);
         fixed.hash.store(murmur64a(request.name.as_bytes()), Ordering::Relaxed);
         fixed.offset.store(offset, Ordering::Relaxed);
@@ -486,7 +486,7 @@ impl Table {
     /// Makes a built entry visible under its name, section contents and all, and wakes those who wait for names.
     pub(crate) fn publish(&self, entry: u32, building: State) {
         let state = building.with(Phase::Live);
-        self.fixed(entry).state.store(state.0, Ordering::Release);
+        self.fixed(entry).state.store(state.0, PUBLISH);
         self.insert(entry);
         self.announce();
     }
@@ -534,7 +534,8 @@ impl Table {
         let version = &self.header().index_version;
         let odd = version.load(Ordering::Relaxed) | 1;
         version.store(odd, Ordering::Relaxed);
-        // Nothing of the rebuild may be seen before the odd version: pairs with the acquire fence in `find`.
+        // Nothing of the rebuild may be seen before the odd version: pairs with the acquire fence in `find_again`.
+        #[cfg(not(seeded_bug))]
         fence(Ordering::Release);
         for slot in 0..self.layout.index_slots {
             self.index_word(slot).store(0, Ordering::Relaxed);
@@ -544,7 +545,8 @@ impl Table {
                 self.insert(entry);
             }
         }
-        version.store(odd.wrapping_add(1), Ordering::Release);
+        // Who sees the even version sees the whole index: pairs with the acquire load in `find_again`.
+        version.store(odd.wrapping_add(1), PUBLISH);
     }
 
     /// After a death inside the lock: drops what was being built and computes the index anew.
@@ -607,7 +609,7 @@ fn padded_words(name: &[u8]) -> impl Iterator<Item = u64> {
     whole.iter().map(|chunk| u64::from_le_bytes(*chunk)).chain(rest)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::segment::region::heap::HeapRegion;
@@ -740,6 +742,181 @@ mod tests {
             for bad in ["", "tab\there", &"n".repeat(25)] {
                 assert!(table.check_name(bad).is_err(), "{bad:?}");
             }
+        });
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::segment::region::heap::HeapRegion;
+    use crate::sync::explore;
+    use loom::sync::Arc;
+    use std::mem::offset_of;
+
+    struct Model {
+        table: Table,
+        _heap: HeapRegion,
+    }
+
+    /// An empty table.
+    fn model(entries: u32) -> Arc<Model> {
+        const BYTES: usize = 1 << 14;
+        let layout = Layout::new(BYTES as u64, TableShape { name_bytes: 8, entries }, 1, 0).unwrap();
+        let heap = HeapRegion::new(BYTES);
+        let table = Table::new(heap.region(), layout);
+        // By address: a reference would promise that nobody writes, as there are no cells in loom's atomics.
+        let at = |offset: u64| heap.region().part(offset, 0).unwrap().base();
+        let word = |offset: u64| {
+            // SAFETY: fresh memory, ours.
+            unsafe { at(offset).cast().write(AtomicU64::new(0)) };
+        };
+        for offset in [offset_of!(Header, index_version), offset_of!(Header, changes)] {
+            // SAFETY: as above.
+            unsafe { at(offset as u64).cast().write(AtomicU32::new(0)) };
+        }
+        (0..u64::from(layout.index_slots)).for_each(|slot| word(layout.index_offset + slot * WORD));
+        for entry in 0..entries {
+            let (wide, narrow) = (|| AtomicU64::new(0), || AtomicU32::new(0));
+            let fixed = Fixed {
+                state: wide(),
+                hash: wide(),
+                offset: wide(),
+                size: wide(),
+                elem_size: wide(),
+                count: wide(),
+                type_tag: wide(),
+                elem_align: narrow(),
+                flags: narrow(),
+                name_len: narrow(),
+                interrupted: narrow(),
+                reserved_2: std::array::from_fn(|_| wide()),
+            };
+            // SAFETY: as above.
+            unsafe { at(table.offset(entry)).cast().write(fixed) };
+            // Its name, and its users.
+            (0..2).for_each(|nth| word(table.offset(entry) + ENTRY_FIXED_BYTES + nth * WORD));
+        }
+        Arc::new(Model { table, _heap: heap })
+    }
+
+    /// Whatever is said of this structure is `mark`.
+    fn marked<Name>(name: Name, mark: u32) -> Entry<Name> {
+        let wide = u64::from(mark);
+        Entry {
+            name,
+            kind: Kind::Queue,
+            flags: mark,
+            offset: wide,
+            size: wide,
+            elem_size: wide,
+            elem_align: mark,
+            count: wide,
+            type_tag: wide,
+            users: 0,
+            interrupted: false,
+        }
+    }
+
+    fn add(table: &Table, entry: u32, name: &str, mark: u32) {
+        let Entry { kind, flags, offset, size, elem_size, elem_align, count, type_tag, .. } = marked(name, mark);
+        let request = Request { name, kind, flags, size, align: 1, elem_size, elem_align, count, type_tag };
+        let building = table.build(entry, &request, offset);
+        table.publish(entry, building);
+    }
+
+    fn remove(table: &Table, entry: u32) {
+        table.unlink(entry..entry + 1);
+        table.free(entry);
+    }
+
+    fn look_up<'a>(table: &Table, name: &'a str) -> Option<Entry<&'a str>> {
+        let (entry, state) = table.find(name)?;
+        table.read_named(entry, state, name)
+    }
+
+    /// Two names that are looked for in the same word of the index first.
+    fn colliding(table: &Table) -> [&'static str; 2] {
+        let home = |name: &&str| murmur64a(name.as_bytes()) as u32 & (table.layout.index_slots - 1);
+        let first = "a";
+        let second = ["b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q"];
+        [first, second.into_iter().find(|name| home(name) == home(&first)).unwrap()]
+    }
+
+    /// Another thread looks while this one changes the table. Not the other way round: loom remembers only the last access of a word,
+    /// and what a change loads itself would hide that a look had loaded it.
+    fn beside(model: &Arc<Model>, change: impl FnOnce(&Table), look: impl FnOnce(&Table) + 'static) {
+        let reader = {
+            let model = model.clone();
+            loom::thread::spawn(move || look(&model.table))
+        };
+        change(&model.table);
+        reader.join().unwrap();
+    }
+
+    #[test]
+    fn loom_an_entry_that_is_reused_is_read_as_it_was_or_not_at_all() {
+        explore(|| {
+            let model = model(1);
+            add(&model.table, 0, "a", 1);
+            let state = model.table.state(0);
+            let change = |table: &Table| {
+                remove(table, 0);
+                add(table, 0, "b", 2);
+            };
+            beside(&model, change, move |table| {
+                if let Some(found) = table.read_named(0, state, "a") {
+                    assert_eq!(found, marked("a", 1));
+                }
+            });
+            assert_eq!(look_up(&model.table, "a"), None);
+            assert_eq!(look_up(&model.table, "b"), Some(marked("b", 2)));
+        });
+    }
+
+    #[test]
+    fn loom_a_new_name_is_seen_with_all_that_is_said_of_it_or_not_at_all() {
+        explore(|| {
+            let model = model(1);
+            let change = |table: &Table| add(table, 0, "new", 1);
+            beside(&model, change, |table| {
+                // By who lists the names, too: no index leads there.
+                if let Some(found) = table.next_live(0) {
+                    assert_eq!(found, (0, marked("new".to_owned(), 1)));
+                }
+                if let Some(found) = look_up(table, "new") {
+                    assert_eq!(found, marked("new", 1));
+                }
+            });
+            assert_eq!(look_up(&model.table, "new"), Some(marked("new", 1)));
+        });
+    }
+
+    #[test]
+    fn loom_a_name_that_stays_is_found_while_one_before_it_goes_and_another_comes() {
+        explore(|| {
+            let model = model(2);
+            let [goes, stays] = colliding(&model.table);
+            add(&model.table, 0, goes, 1);
+            add(&model.table, 1, stays, 2);
+            let change = |table: &Table| {
+                remove(table, 0);
+                add(table, 0, "new", 3);
+            };
+            beside(&model, change, move |table| assert_eq!(look_up(table, stays), Some(marked(stays, 2))));
+        });
+    }
+
+    #[test]
+    fn loom_a_name_that_stays_is_found_beside_the_repair_of_the_index() {
+        explore(|| {
+            let model = model(1);
+            add(&model.table, 0, "stays", 1);
+            // As if the holder of the lock had died after clearing the index.
+            model.table.header().index_version.store(1, Ordering::Relaxed);
+            (0..model.table.layout.index_slots)
+                .for_each(|slot| model.table.index_word(slot).store(0, Ordering::Relaxed));
+            beside(&model, Table::repair, |table| assert_eq!(look_up(table, "stays"), Some(marked("stays", 1))));
         });
     }
 }

@@ -237,17 +237,19 @@ impl Inspection<'_> {
 
     /// Looks who has something, as a word says: `what`, such as "slot 3 is being written by". `still`: whether the word is the same.
     ///
-    /// `lent`: what others may give to somebody who is about to go, and take back then; only at rest it is certain whose it is.
+    /// `lent`: what others may give to somebody who is about to go, and take back then. If they died before that, it is still there at rest, until
+    /// somebody gives it back.
     pub(crate) fn owner(&mut self, offset: u64, id: u32, lent: bool, what: Arguments<'_>, still: impl Fn() -> bool) {
         let life = self.census.life(id);
         let certain = self.at_rest || !lent;
+        let tell = if lent { Self::leftover } else { Self::damage };
         match life {
             Life::Impossible => {
                 let most = self.census.attachment.layout().max_participants;
                 self.damage(offset, format_args!("{what} participant {id}, and they are numbered 1 to {most}"));
             }
             Life::Nobody if certain && still() => {
-                self.damage(offset, format_args!("{what} participant {id}, and there is none"));
+                tell(self, offset, format_args!("{what} participant {id}, and there is none"));
             }
             Life::Dead => {
                 let pid = self.census.pid(id);
@@ -260,7 +262,7 @@ impl Inspection<'_> {
                     still()
                 } =>
             {
-                self.damage(offset, format_args!("{what} participant {id}, who does not have it open"));
+                tell(self, offset, format_args!("{what} participant {id}, who does not have it open"));
             }
             _ => {}
         }

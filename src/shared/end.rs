@@ -1,7 +1,7 @@
 //! The one place of a producer, a consumer or a writer, and who has it.
 
 use super::Shared;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, CLAIM, Ordering};
 
 /// An end of a structure: held by one handle of one participant at a time. Eight bytes of shared memory: number of the
 /// handle << 16 | participant id; 0 when nobody has it.
@@ -35,6 +35,7 @@ impl End {
 
     /// Takes the end if nobody has it, or we have already; otherwise says who has it.
     pub(crate) fn take(&self, me: Holder) -> Result<(), Holder> {
+        // Acquire, `end`.
         match self.0.compare_exchange(0, me.0, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Ok(()),
             Err(current) if current == me.0 => Ok(()),
@@ -56,7 +57,8 @@ impl End {
 
     /// Gives the end back, if it is still ours.
     pub(crate) fn leave(&self, me: Holder) {
-        let _ = self.0.compare_exchange(me.0, 0, Ordering::AcqRel, Ordering::Relaxed);
+        // Release, `end`: the next holder sees what this one did; and when this one is dead, whoever gives back for it has seen that.
+        let _ = self.0.compare_exchange(me.0, 0, CLAIM, Ordering::Relaxed);
     }
 
     /// Whether any handle of a participant has the end.
@@ -93,5 +95,57 @@ mod tests {
         assert_eq!(end.take(other), Ok(()));
         end.leave(other);
         assert_eq!(end.take(twin), Ok(()));
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::sync::explore;
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+
+    const DEAD: Holder = Holder(1 << 16 | 9);
+
+    struct Model {
+        end: End,
+        /// What only the holder touches: it reports who does beside the holder, or without having seen what the last one did.
+        theirs: UnsafeCell<u64>,
+    }
+
+    // SAFETY: loom's cell reports whatever is shared wrongly.
+    unsafe impl Sync for Model {}
+    // SAFETY: as above.
+    unsafe impl Send for Model {}
+
+    /// Finds the end in the hands of the dead, gives it back, and takes and leaves it, if nobody was faster.
+    fn take_over(model: &Model, me: Holder) -> u64 {
+        if model.end.take(me).is_err() {
+            model.end.reclaim(DEAD.participant());
+            if model.end.take(me).is_err() {
+                return 0;
+            }
+        }
+        // SAFETY: ours.
+        model.theirs.with_mut(|theirs| unsafe { *theirs += 1 });
+        model.end.leave(me);
+        1
+    }
+
+    #[test]
+    fn loom_who_takes_over_an_end_has_it_alone_and_sees_what_was_done_there() {
+        explore(|| {
+            let model = Arc::new(Model { end: End::new(), theirs: UnsafeCell::new(0) });
+            model.end.take(DEAD).unwrap();
+            let other = {
+                let model = model.clone();
+                loom::thread::spawn(move || take_over(&model, Holder::new(2, 1)))
+            };
+            let took = take_over(&model, Holder::new(3, 1)) + other.join().unwrap();
+            assert!(took > 0, "nobody got it");
+            assert_eq!(model.end.take(DEAD), Ok(()), "nobody has it any more");
+            // SAFETY: the other is gone.
+            assert_eq!(model.theirs.with(|theirs| unsafe { *theirs }), took);
+        });
     }
 }

@@ -5,7 +5,6 @@ mod copy;
 mod end;
 mod event_count;
 mod hash;
-#[cfg(not(loom))]
 mod latch;
 mod plain;
 mod seq_lock;
@@ -19,7 +18,6 @@ pub(crate) use event_count::{EventCount, SLICE};
 #[cfg(not(loom))]
 pub(crate) use event_count::{SPIN, poll};
 pub(crate) use hash::{fnv1a, little_endian, murmur64a};
-#[cfg(not(loom))]
 pub(crate) use latch::Latch;
 pub use plain::Plain;
 pub(crate) use seq_lock::{Read, SeqLock};
