@@ -183,8 +183,8 @@ fn four_producers_and_four_consumers_lose_and_double_nothing_and_keep_the_order(
         eventually("the queue is drained", || queue.is_empty());
         queue.shutdown().unwrap();
     });
-    assert_eq!(count.into_inner(), 4 * EACH);
-    assert_eq!(sum.into_inner(), 4 * EACH * (EACH - 1) / 2);
+    assert_eq!(count.load(Ordering::Relaxed), 4 * EACH);
+    assert_eq!(sum.load(Ordering::Relaxed), 4 * EACH * (EACH - 1) / 2);
 }
 
 #[test]
