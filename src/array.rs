@@ -238,9 +238,9 @@ impl RawArray {
         self.section.note_held();
         let attachment = self.section.segment().attachment();
         let Err(owner) = self.lock().begin(attachment.me()) else { return Ok(()) };
-        if self.section.succeed(owner)? && self.lock().begin(attachment.me()).is_ok() {
-            return Ok(());
-        }
+        self.section.succeed(owner)?;
+        // Whatever came of it, as with ends.
+        let Err(owner) = self.lock().begin(attachment.me()) else { return Ok(()) };
         Err(fail!(Busy, "array '{}' is being written by participant {owner}", self.entry().name))
     }
 

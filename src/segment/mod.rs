@@ -666,12 +666,12 @@ mod public {
             if me.participant() == 0 {
                 return Err(self.unregistered());
             }
+            let Err(dead) = end.take(me) else { return Ok(()) };
+            self.succeed(dead.participant())?;
+            // Whatever came of it: somebody else may have buried it before, and may even have its id by now.
             let Err(current) = end.take(me) else { return Ok(()) };
             let attachment = self.segment.attachment();
             let owner = current.participant();
-            if self.succeed(owner)? && end.take(me).is_ok() {
-                return Ok(());
-            }
             let whose = if owner == me.participant() {
                 "another handle of this attachment".to_owned()
             } else if (1..=attachment.layout().max_participants).contains(&owner) {
@@ -692,9 +692,9 @@ mod public {
         }
 
         /// Called by who comes after `owner`: gives back what it owned, if it does not live. Waits for the segment's lock as opening does.
-        pub(crate) fn succeed(&self, owner: u32) -> Result<bool> {
+        pub(crate) fn succeed(&self, owner: u32) -> Result<()> {
             let attachment = &self.segment.0;
-            attachment.bury_if_dead(owner, attachment.lock_timeout(), || self.reclaim(owner))
+            attachment.bury_if_dead(owner, attachment.lock_timeout(), || self.reclaim(owner)).map(|_| ())
         }
 
         fn reclaim(&self, owner: u32) -> bool {
