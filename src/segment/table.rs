@@ -596,10 +596,8 @@ impl Table {
 /// Whether `words` begin with those of `name`.
 #[inline(always)]
 fn is_stored_in(name: &[u8], words: &[AtomicU64]) -> bool {
-    let (whole, rest) = name.as_chunks();
     let mut words = words.iter().map(|word| word.load(Ordering::Relaxed));
-    whole.iter().all(|chunk| words.next() == Some(u64::from_le_bytes(*chunk)))
-        && (rest.is_empty() || words.next() == Some(little_endian(rest)))
+    padded_words(name).all(|word| words.next() == Some(word))
 }
 
 /// A name as the words it is stored in.
