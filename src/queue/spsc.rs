@@ -121,10 +121,9 @@ pub(crate) struct Consumer {
 
 impl Consumer {
     /// Notes that nothing was there: the next run begins where none ended.
-    fn wait(&mut self) -> bool {
+    fn wait(&mut self) {
         (self.element, self.stop) = (null_mut(), null_mut());
         polled();
-        false
     }
 }
 
@@ -574,20 +573,27 @@ impl Spsc {
         }
     }
 
+    /// Goes over at most `most` elements that have come into the consumer's line: the first of them, and the bytes of all.
+    #[inline(always)]
+    fn take_news(&self, consumer: &mut Consumer, most: u64) -> Option<(*mut u8, usize)> {
+        let fresh = self.news(consumer).min(most);
+        if fresh == 0 {
+            consumer.wait();
+            return None;
+        }
+        let from = self.element(consumer.word, consumer.value & COUNT_MASK);
+        consumer.value += fresh;
+        self.keep(consumer);
+        Some((from, fresh as usize * self.placed.geometry.step))
+    }
+
     /// Begins the consumer's next run with whatever its line has got; false when that is nothing.
     #[inline(always)]
     fn look(&self, consumer: &mut Consumer) -> bool {
-        let fresh = self.news(consumer);
-        if fresh == 0 {
-            return consumer.wait();
-        }
-        let known = consumer.value & COUNT_MASK;
-        let (from, bytes) = (self.element(consumer.word, known), fresh as usize * self.placed.geometry.step);
-        consumer.value += fresh;
-        self.keep(consumer);
+        let Some((from, bytes)) = self.take_news(consumer, u64::MAX) else { return false };
         consumer.element = from;
         // In a model elements are read where they lie, where races are seen.
-        if cfg!(not(loom)) && fresh > 1 {
+        if cfg!(not(loom)) && bytes > self.placed.geometry.step {
             consumer.element = consumer.news.0.as_mut_ptr().wrapping_add(from.addr() - consumer.word.addr());
             // SAFETY: there are several to a line, so it is a packed one, and both ranges end inside their lines; the producer is
             // done with these elements and does not touch them before `head` or `exact` passes them.
@@ -599,14 +605,8 @@ impl Spsc {
 
     /// As [`look`](Self::look), for at most so many elements, which are taken from where they lie.
     fn look_for(&self, consumer: &mut Consumer, count: u64) -> bool {
-        let some = self.news(consumer).min(count);
-        if some == 0 {
-            return consumer.wait();
-        }
-        let from = self.element(consumer.word, consumer.value & COUNT_MASK);
-        consumer.value += some;
-        self.keep(consumer);
-        (consumer.element, consumer.stop) = (from, from.wrapping_add(some as usize * self.placed.geometry.step));
+        let Some((from, bytes)) = self.take_news(consumer, count) else { return false };
+        (consumer.element, consumer.stop) = (from, from.wrapping_add(bytes));
         true
     }
 
