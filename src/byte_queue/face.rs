@@ -10,6 +10,7 @@ use super::layout::Framing;
 use super::raw::{ByteQueueShape, ByteQueueStats, RawByteQueue};
 use crate::error::{Error, Result, Status, fail};
 use crate::segment::{Entry, Segment};
+use crate::shared::store_bytes;
 
 /// What a byte queue is to be.
 ///
@@ -445,7 +446,7 @@ impl Reservation<'_> {
             return Err(fail!(Invalid, "{count} bytes at {offset} do not fit into {room} reserved ones"));
         }
         // SAFETY: inside the reservation, which is ours.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.data.add(offset), bytes.len()) };
+        unsafe { store_bytes(bytes.as_ptr(), self.data.add(offset), bytes.len()) };
         Ok(())
     }
 

@@ -484,13 +484,9 @@ pub unsafe extern "C" fn speculo_area_write(
         if size > 0 {
             need_bytes(data, "data")?;
         }
-        with_writer(area, |writer| match writer.allocate(size, expires, None)? {
-            Ok((new, contents)) => {
-                if size > 0 {
-                    // SAFETY: as many bytes are there, ours alone; and the caller's promise.
-                    unsafe { std::ptr::copy_nonoverlapping(data.cast(), contents, size as usize) };
-                }
-                writer.commit()?;
+        // SAFETY: the caller's promise.
+        with_writer(area, |writer| match unsafe { writer.write(data.cast(), size, expires) }? {
+            Ok(new) => {
                 put(id, new);
                 Ok(Status::Ok)
             }

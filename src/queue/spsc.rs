@@ -53,7 +53,7 @@ use super::{Attempt, Claimed};
 use crate::error::{Result, fail};
 use crate::os::wiped::Wiped;
 use crate::shared::{CacheAligned, Dynamic, Width, load_element, store_element};
-use crate::sync::{AtomicU64, Ordering, PUBLISH, polled, prefetch, spin, stored};
+use crate::sync::{AtomicU64, Ordering, PUBLISH, polled, prefetch, spin};
 
 pub(super) const COUNT_BITS: u32 = 8;
 pub(super) const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
@@ -473,8 +473,7 @@ impl Spsc {
             if self.is_dense(bytes) {
                 let some = (producer.stop.addr() - producer.element.addr()).min((count - done) * bytes);
                 // SAFETY: as in `enqueue`, for the rest of this run at most, and inside the caller's elements.
-                unsafe { Dynamic(some).copy(elements.add(done * bytes), producer.element) };
-                stored();
+                unsafe { store_element(Dynamic(some), elements.add(done * bytes), producer.element) };
                 let moved = some / bytes;
                 producer.value += moved as u64 - 1;
                 producer.element = producer.element.wrapping_add(some - bytes);

@@ -74,6 +74,7 @@ impl Region {
     pub(crate) unsafe fn clear(&self) {
         // SAFETY: the range is valid, and the caller has it alone.
         unsafe { self.base.as_ptr().write_bytes(0, self.len) };
+        // Nobody can tell how far it came: until it is done, the range belongs to nobody.
         crate::sync::stored();
     }
 }

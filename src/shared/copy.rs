@@ -15,6 +15,9 @@ pub(crate) trait Width: Copy {
     #[cfg(not(loom))]
     fn of(bytes: usize) -> Self;
 
+    #[cfg(kill_points)]
+    fn bytes(self) -> usize;
+
     /// Copies one element of this width.
     ///
     /// # Safety
@@ -55,6 +58,11 @@ impl<T> Width for Fixed<T> {
         Self::WIDTH
     }
 
+    #[cfg(kill_points)]
+    fn bytes(self) -> usize {
+        size_of::<T>()
+    }
+
     #[inline(always)]
     unsafe fn copy(self, from: *const u8, to: *mut u8) {
         // SAFETY: the caller's promise; a constant length, so the compiler moves registers.
@@ -91,6 +99,11 @@ impl Width for Dynamic {
         Self(bytes)
     }
 
+    #[cfg(kill_points)]
+    fn bytes(self) -> usize {
+        self.0
+    }
+
     #[inline(always)]
     unsafe fn copy(self, from: *const u8, to: *mut u8) {
         macro_rules! widths {
@@ -106,18 +119,42 @@ impl Width for Dynamic {
     }
 }
 
+/// Copies bytes into shared memory that the caller alone uses.
+///
+/// # Safety
+/// Both ranges are valid for so many bytes and do not overlap.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) unsafe fn store_bytes(from: *const u8, to: *mut u8, bytes: usize) {
+    #[cfg(not(kill_points))]
+    // SAFETY: the caller's promise.
+    unsafe {
+        std::ptr::copy_nonoverlapping(from, to, bytes);
+    }
+    #[cfg(kill_points)]
+    for offset in (0..bytes).step_by(8) {
+        // SAFETY: as above.
+        unsafe { std::ptr::copy_nonoverlapping(from.add(offset), to.add(offset), (bytes - offset).min(8)) };
+        crate::sync::stored();
+    }
+}
+
 /// Copies an element into its slot, which the caller has claimed.
 ///
 /// # Safety
 /// As [`Width::copy`]; `slot` is claimed by the caller for writing.
 #[inline(always)]
 pub(crate) unsafe fn store_element<W: Width>(width: W, element: *const u8, slot: *mut u8) {
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, kill_points)))]
     // SAFETY: the caller's promise.
     unsafe {
         width.copy_out(element, slot);
     }
-    crate::sync::stored();
+    #[cfg(kill_points)]
+    // SAFETY: the caller's promise.
+    unsafe {
+        store_bytes(element, slot, width.bytes());
+    }
     #[cfg(loom)]
     // SAFETY: in a model, a slot's payload is a loom cell of one word, which reports every race on it.
     unsafe {

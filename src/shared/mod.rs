@@ -10,6 +10,8 @@ mod plain;
 mod seq_lock;
 
 pub(crate) use cache::{CacheAligned, LINE_PAIR};
+#[cfg(not(loom))]
+pub(crate) use copy::store_bytes;
 pub(crate) use copy::{
     Dynamic, Fixed, Width, copy_committed, load_contended, load_element, private_bytes, store_contended, store_element,
 };

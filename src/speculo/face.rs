@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{AreaStats, Clock, Found, Place, RawReader, ReaderStats, Settings, Writer, verify};
 use crate::error::{Result, Status, fail};
 use crate::segment::{Finding, Verified, VerifyOptions};
+use crate::shared::store_bytes;
 
 /// What an area is to be.
 ///
@@ -158,11 +159,8 @@ impl Area {
     }
 
     fn draft(&mut self, size: u64, expires: u64, id: Option<u64>) -> Result<Option<Draft<'_>>> {
-        match self.writer.allocate(size, expires, id)? {
-            Ok((id, data)) => Ok(Some(Draft { area: self, id, data, size })),
-            Err(Status::Full) => Ok(None),
-            Err(status) => Err(fail!(Internal, "allocating ended with {status:?}")),
-        }
+        let allocated = self.writer.allocate(size, expires, id)?;
+        Ok(found_room(allocated)?.map(|(id, data)| Draft { area: self, id, data, size }))
     }
 
     /// Commits a chunk with a copy of `contents`; its id, or `None` when there is no room.
@@ -170,11 +168,8 @@ impl Area {
     /// # Errors
     /// As [`allocate`](Self::allocate).
     pub fn write(&mut self, contents: &[u8], expires: u64) -> Result<Option<u64>> {
-        let Some(mut draft) = self.allocate(contents.len() as u64, expires)? else { return Ok(None) };
-        draft.write(0, contents)?;
-        let id = draft.id();
-        draft.commit()?;
-        Ok(Some(id))
+        // SAFETY: a slice is readable.
+        found_room(unsafe { self.writer.write(contents.as_ptr(), contents.len() as u64, expires) }?)
     }
 
     /// Says that chunk `id` counts no more.
@@ -247,6 +242,15 @@ impl Area {
     }
 }
 
+/// What allocating led to: `None` when there is no room.
+fn found_room<T>(allocated: Result<T, Status>) -> Result<Option<T>> {
+    match allocated {
+        Ok(allocated) => Ok(Some(allocated)),
+        Err(Status::Full) => Ok(None),
+        Err(status) => Err(fail!(Internal, "allocating ended with {status:?}")),
+    }
+}
+
 /// A chunk that is allocated and not committed. Discarded when dropped.
 #[derive(Debug)]
 pub struct Draft<'a> {
@@ -291,7 +295,7 @@ impl Draft<'_> {
             return Err(fail!(Invalid, "{len} bytes at {offset} do not fit into a chunk of {}", self.size));
         }
         // SAFETY: inside the chunk, which is ours until it is committed.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.data.add(offset as usize), bytes.len()) };
+        unsafe { store_bytes(bytes.as_ptr(), self.data.add(offset as usize), bytes.len()) };
         Ok(())
     }
 

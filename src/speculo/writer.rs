@@ -35,6 +35,7 @@ use crate::os::lock::{self, Bytes, Mode};
 use crate::os::object::{self, Build, Identity, Unlinked};
 use crate::os::process;
 use crate::os::unshared::Unshared;
+use crate::shared::store_bytes;
 use crate::sync::Ordering;
 
 /// The byte of the manifest that the writer holds while it lives.
@@ -372,6 +373,23 @@ impl Writer {
         let Some(chunk) = self.area.allocate(self.tail, id, size, expires) else { return Ok(Err(Status::Full)) };
         (self.tail, self.draft) = (chunk.next, Some(chunk));
         Ok(Ok((id, self.area.contents(chunk.offset, size))))
+    }
+
+    /// Allocates a chunk of a new id, with a copy of `size` bytes, and commits it; says its id. `Full` as [`allocate`](Self::allocate).
+    ///
+    /// # Safety
+    /// `contents` is readable for `size` bytes, and may be anything when there are none.
+    pub(crate) unsafe fn write(&mut self, contents: *const u8, size: u64, expires: u64) -> Result<Result<u64, Status>> {
+        let (id, place) = match self.allocate(size, expires, None)? {
+            Ok(allocated) => allocated,
+            Err(status) => return Ok(Err(status)),
+        };
+        if size > 0 {
+            // SAFETY: as many bytes are there, ours alone; and the caller's promise.
+            unsafe { store_bytes(contents, place, size as usize) };
+        }
+        self.commit()?;
+        Ok(Ok(id))
     }
 
     fn take_draft(&mut self) -> Result<Chunk> {

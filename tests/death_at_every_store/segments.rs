@@ -4,6 +4,7 @@ use std::path::Path;
 
 use shmds::{
     Array, Atomic, ByteQueue, ByteQueueOptions, Kind, Pool, Queue, QueueOptions, Ring, RingOptions, Segment, Span,
+    kill_points,
 };
 
 use super::support::{Name, Peer, role_words, sized};
@@ -215,6 +216,12 @@ pub(super) fn operations() -> Vec<Operation> {
             founder.kill();
             dying.during(|| Segment::create(&name, &sized().exclusive()).unwrap());
         }),
+        operation("fork", New::Stays, |dying| {
+            let held = holding(dying);
+            dying.during(|| fork_and_wait(|| ()));
+            drop(held);
+        }),
+        operation("be-forked", New::Stays, |dying| be_forked(dying, &holding(dying).0)),
         reap("reap", |dying, segment| dying.during(|| assert_eq!(segment.reap().unwrap(), 1))),
         reap("reap-by-attaching", |dying, _| dying.during(|| dying.attach())),
     ]);
@@ -260,6 +267,42 @@ fn in_a_file(name: &str, die: fn(&Dying, &Path)) -> Operation {
         })
     };
     Operation::new(format!("segment:{name}"), move |dying| die(dying, &path(&dying.segment)), prepare)
+}
+
+/// Something open, and something held.
+fn holding(dying: &Dying) -> (Segment, Queue<u64>) {
+    let segment = dying.attach();
+    let queue = Queue::<u64>::open(&segment, "new").unwrap();
+    assert!(queue.enqueue(&1).unwrap());
+    std::mem::forget(queue.peek().unwrap().unwrap());
+    (segment, queue)
+}
+
+/// Has a child that does this and no more, and waits until it is dead.
+fn fork_and_wait(child: impl FnOnce()) {
+    // SAFETY: nobody else in this process does anything; the child leaves by _exit; our own child, whose status nobody wants.
+    unsafe {
+        let pid = libc::fork();
+        assert!(pid >= 0);
+        if pid == 0 {
+            child();
+            libc::_exit(0);
+        }
+        assert_eq!(libc::waitpid(pid, std::ptr::null_mut(), 0), pid);
+    }
+}
+
+/// A child dies while it becomes somebody of its own; and then its parent.
+fn be_forked(dying: &Dying, segment: &Segment) {
+    // What the parent stores before a fork, the child has in its count.
+    kill_points::arm(u64::MAX);
+    fork_and_wait(|| ());
+    let before = kill_points::disarm();
+    assert_eq!(segment.reap().unwrap(), 1);
+    kill_points::arm(before + dying.nth);
+    fork_and_wait(|| println!("complete after {}", kill_points::disarm() - before));
+    // SAFETY: neither has preconditions.
+    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
 }
 
 /// A segment of the dying one's own.
