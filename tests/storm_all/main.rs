@@ -169,7 +169,6 @@ fn print(tallies: &Tallies, took: Duration) {
 }
 
 #[test]
-#[ignore = "fails now and then: a queue of many stands still for 20 s and more (docs/RELIABILITY.md); `make soak` has it"]
 fn in_a_storm_of_all_structures_nothing_is_lost_doubled_or_leaked_and_nobody_hangs() {
     let _alone = measuring();
     let _janitor = Janitor::employ();

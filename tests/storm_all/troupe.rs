@@ -193,6 +193,7 @@ impl Troupe<'_> {
         let mut dead = self.workers.swap_remove(victim);
         act.doom(&dead);
         dead.peer.take().unwrap().kill();
+        let died = now_ns();
         if dead.role == "family" {
             let album = Album(&dead.log);
             album.bury_child();
@@ -200,7 +201,7 @@ impl Troupe<'_> {
         }
         tally.kills += 1;
         act.bury(&dead, &self.workers, tally);
-        self.enter(&dead, tally);
+        self.enter(&dead, died, tally);
         dead.role
     }
 
@@ -217,14 +218,15 @@ impl Troupe<'_> {
         while let Some(nth) = self.workers.iter().position(|worker| worker.role == role) {
             let mut done = self.workers.swap_remove(nth);
             said.push(done.peer.take().unwrap().finish());
-            self.enter(&done, tally);
+            self.enter(&done, now_ns(), tally);
         }
         said
     }
 
-    fn enter(&self, over: &Worker, tally: &mut Tally) {
+    /// Enters how much somebody did, and how long they had to wait until their end.
+    fn enter(&self, over: &Worker, ended: u64, tally: &mut Tally) {
         tally.operations += over.diary.done();
-        for wait in over.diary.waits(now_ns()) {
+        for wait in over.diary.waits(ended) {
             tally.stall = tally.stall.max(Duration::from_nanos(self.gaps.stall(wait)));
         }
         [over.diary.path(), over.log.path()].into_iter().for_each(|path| std::fs::remove_file(path).unwrap());

@@ -4,6 +4,9 @@ use std::collections::HashMap;
 
 use super::{Log, Message};
 
+/// So many missing elements are looked through one by one.
+const FEW: usize = 64;
+
 /// What is known of one producer's elements.
 #[derive(Default)]
 struct Account {
@@ -30,25 +33,26 @@ impl Account {
 
     /// Which elements that are in, or may be, were not seen.
     fn missing(&self) -> Vec<u64> {
-        let (intent, _) = self.death.expect("a dead producer");
-        match &self.missing {
-            Some(missing) => missing.clone(),
-            None => {
-                let holes = (0..=intent / 64).filter(|word| self.seen.get(*word as usize) != Some(&u64::MAX));
-                holes
-                    .flat_map(|word| word * 64..word * 64 + 64)
-                    .filter(|one| *one <= intent && !self.has(*one))
-                    .collect()
-            }
-        }
+        self.missing.clone().unwrap_or_else(|| self.unseen().collect())
     }
 
-    /// Long after its death an account needs no bit per element any more.
-    fn settle(&mut self) {
-        if self.death.is_some() && self.missing.is_none() {
-            self.missing = Some(self.missing());
-            self.seen = Vec::new();
+    /// The same, of an account that is not settled.
+    fn unseen(&self) -> impl Iterator<Item = u64> {
+        let (intent, _) = self.death.expect("a dead producer");
+        let holes = (0..=intent / 64).filter(|word| self.seen.get(*word as usize) != Some(&u64::MAX));
+        let elements = holes.flat_map(|word| word * 64..word * 64 + 64);
+        elements.filter(move |one| *one <= intent && !self.has(*one))
+    }
+
+    /// Long after its death an account needs no bit per element any more. False when somebody living may still have much of it in their log.
+    fn settle(&mut self) -> bool {
+        if self.missing.is_none() && self.death.is_some() {
+            let missing: Vec<_> = self.unseen().take(FEW + 1).collect();
+            if missing.len() <= FEW {
+                (self.missing, self.seen) = (Some(missing), Vec::new());
+            }
         }
+        self.missing.is_some()
     }
 
     /// False when it was seen before.
@@ -90,6 +94,8 @@ impl ConsumerDeath {
 #[derive(Default)]
 pub struct Books {
     accounts: Vec<Account>,
+    /// How many accounts are settled: the first ones.
+    settled: usize,
     consumer_deaths: Vec<ConsumerDeath>,
     elements: u64,
     lost: u64,
@@ -135,8 +141,8 @@ impl Books {
     pub fn producer_died(&mut self, producer: u64, intent: u64, done: u64) {
         assert!(done == intent || done == intent + 1, "a producer logs one at a time: {done}, {intent}");
         self.account(producer).death = Some((intent, done));
-        if let Some(old) = producer.checked_sub(200) {
-            self.account(old).settle();
+        while self.settled + 200 < self.accounts.len() && self.accounts[self.settled].settle() {
+            self.settled += 1;
         }
     }
 
