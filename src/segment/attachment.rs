@@ -17,13 +17,13 @@ use std::time::Duration;
 
 use super::allocator::FreeSpace;
 use super::header::{Header, Layout, PARTICIPANT_BYTES};
-use super::lifecycle;
 use super::memory::Unavailable;
 use super::options::SegmentOptions;
 use super::participants::{LIVING_BYTES, READERS_BYTE, Record, SEGMENT_BYTE, byte_of, reader_byte_of};
 use super::place::Place;
 use super::process_events::{self, Forking};
 use super::region::Region;
+use super::removal;
 use super::table::{Phase, Table};
 use crate::error::{Error, Result, Status, fail};
 use crate::os::lock::{self, Mode};
@@ -290,7 +290,7 @@ impl Attachment {
                 Ok(false) if backoff.wait() => {}
                 Ok(false) => {
                     self.local.release();
-                    return Err(self.locked_by_another(limit));
+                    return Err(locked_by_another(&self.what(), self.header(), limit));
                 }
                 Err(error) => {
                     self.local.release();
@@ -303,15 +303,6 @@ impl Attachment {
     #[cold]
     pub(super) fn cannot_lock(&self, error: io::Error) -> Error {
         Error::lock(self.what(), error)
-    }
-
-    #[cold]
-    fn locked_by_another(&self, limit: Duration) -> Error {
-        let holder = match self.header().lock_pid.load(Ordering::Relaxed) {
-            0 => "a read-only attacher".to_owned(),
-            pid => format!("process {pid}"),
-        };
-        fail!(Busy, "the lock of {} is held by {holder} for more than {limit:?}", self.what())
     }
 
     /// Whether anybody but us holds a byte of the living.
@@ -601,7 +592,7 @@ impl Drop for Attachment {
             look
         });
         if look {
-            lifecycle::remove_if_dead(&self.place);
+            removal::remove_if_dead(&self.place);
         }
     }
 }
@@ -615,6 +606,15 @@ impl std::fmt::Debug for Attachment {
 /// A number for this run of the machine; 0 where it has none.
 fn boot() -> u64 {
     process::boot_id().map_or(0, |id| fnv1a(&id))
+}
+
+#[cold]
+pub(super) fn locked_by_another(what: &str, header: &Header, limit: Duration) -> Error {
+    let holder = match header.lock_pid.load(Ordering::Relaxed) {
+        0 => "a read-only attacher".to_owned(),
+        pid => format!("process {pid}"),
+    };
+    fail!(Busy, "the lock of {what} is held by {holder} for more than {limit:?}")
 }
 
 /// The sentence for a handle that cannot own anything.

@@ -14,7 +14,6 @@
 
 use crate::error::{Result, fail};
 use crate::os::process;
-use crate::segment::region::Region;
 use crate::segment::table::Fixed;
 use crate::shared::{LINE_PAIR, Shared, fnv1a};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -214,10 +213,7 @@ impl Layout {
     /// Validates the header of an object of `file_size` bytes and takes the private copy of its geometry. `what` names
     /// the segment in messages.
     #[cfg(not(loom))]
-    pub(crate) fn read(region: Region, file_size: u64, what: &str) -> Result<Self> {
-        let Some(header) = region.at::<Header>(0) else {
-            return Err(fail!(Corrupt, "{what} is not a segment: it has only {file_size} bytes"));
-        };
+    pub(crate) fn read(header: &Header, file_size: u64, what: &str) -> Result<Self> {
         let magic = header.magic.load(Ordering::Relaxed);
         if magic == MAGIC.swap_bytes() || header.byte_order.load(Ordering::Relaxed) == BYTE_ORDER.swap_bytes() {
             return Err(fail!(Version, "{what} was made on a machine of the other byte order"));

@@ -40,6 +40,7 @@ use crate::os::mapping::Mapping;
 use crate::os::memory::is_made_of_huge_pages;
 use crate::os::object::{self, Build, Identity, Unlinked};
 use crate::os::process;
+use crate::sync::Ordering;
 
 /// Attaches, creating the segment if it is not there and `create` says so.
 pub(crate) fn attach(place: &Place, options: &SegmentOptions, create: bool) -> Result<Arc<Attachment>> {
@@ -168,19 +169,24 @@ fn map_existing(place: &Place, options: &SegmentOptions) -> Result<Option<Arc<At
     map_file(place, file, &metadata, options).map(Some)
 }
 
+/// Whether a segment stays without anybody.
+pub(super) fn is_persistent(place: &Place, header: &Header) -> bool {
+    // Also a copy of one that does not: nobody who says "file" wants it removed.
+    place.is_file() || header.flags.load(Ordering::Relaxed) & FLAG_PERSISTENT != 0
+}
+
 /// Maps an object, if it is a segment; not registered yet.
 fn map_file(place: &Place, file: File, metadata: &Metadata, options: &SegmentOptions) -> Result<Arc<Attachment>> {
     let what = place.what();
     let size = metadata.len();
     if size < size_of::<Header>() as u64 {
-        return Err(fail!(Corrupt, "{what} is not a segment: its file has only {size} bytes"));
+        return Err(too_small(&what, size));
     }
     let len = usize::try_from(size).map_err(|_| fail!(Invalid, "{what} has {size} bytes, more than we can map"))?;
     let (mapping, region) = map(&file, len, options, &what)?;
-    let layout = Layout::read(region, size, &what)?;
-    let header: &Header = region.at(0).expect("read above");
-    // Also a copy of one that is not: nobody who says "file" wants it removed.
-    let persistent = place.is_file() || header.flags.load(crate::sync::Ordering::Relaxed) & FLAG_PERSISTENT != 0;
+    let header: &Header = region.at(0).ok_or_else(|| too_small(&what, size))?;
+    let layout = Layout::read(header, size, &what)?;
+    let persistent = is_persistent(place, header);
     let unavailable = options.memory.ask(&file, &mapping, &what, place.is_file());
     let (mapped, reopen) = ((mapping, unavailable), || {
         // By the name it is faster.
@@ -188,6 +194,10 @@ fn map_file(place: &Place, file: File, metadata: &Metadata, options: &SegmentOpt
             .map_or_else(|| object::reopen(&file, place.path(), options.read_only), Ok)
     });
     Attachment::enrol(place, metadata, mapped, layout, options, persistent, reopen)
+}
+
+pub(super) fn too_small(what: &str, size: u64) -> Error {
+    fail!(Corrupt, "{what} is not a segment: its file has only {size} bytes")
 }
 
 /// Maps through a description that never carries a lock: the mapping keeps it, and forked children keep the mapping.
@@ -204,7 +214,7 @@ fn map(file: &File, len: usize, options: &SegmentOptions, what: &str) -> Result<
     Ok((mapping, region))
 }
 
-fn cannot_look(what: &str, error: io::Error) -> Error {
+pub(super) fn cannot_look(what: &str, error: io::Error) -> Error {
     Error::system(format_args!("cannot look at {what}"), error)
 }
 
@@ -236,7 +246,7 @@ fn check_shape(attachment: &Attachment, options: &SegmentOptions) -> Result<()> 
 }
 
 /// Refuses objects that cannot be segments.
-fn check_kind(metadata: &Metadata, what: &str) -> Result<()> {
+pub(super) fn check_kind(metadata: &Metadata, what: &str) -> Result<()> {
     if !metadata.is_file() {
         return Err(fail!(Corrupt, "{what} is not a segment: it is not a regular file"));
     }
@@ -301,28 +311,4 @@ fn check_seals(file: &File, metadata: &Metadata, options: &SegmentOptions, what:
         )),
         _ => check_owner(metadata, options, what),
     }
-}
-
-/// Removes a segment that nobody living is attached to. Does nothing where that is not certain, or not allowed.
-pub(super) fn remove_if_dead(place: &Place) {
-    let options = SegmentOptions::new().any_owner();
-    if let Ok(Some(attachment)) = map_existing(place, &options)
-        && let Ok(locked) = attachment.lock_within(Duration::from_millis(100))
-    {
-        attachment.remove_if_last(&locked);
-    }
-}
-
-/// Removes a segment's name, whoever is attached; they keep what they have. What is not a segment is left alone.
-pub(crate) fn unlink(place: &Place) -> Result<()> {
-    let what = place.what();
-    let Some(attachment) = map_existing(place, &SegmentOptions::new().any_owner())? else {
-        return Err(fail!(NotFound, "there is no {what}"));
-    };
-    let _locked = attachment.lock()?;
-    if attachment.is_orphaned() {
-        return Err(fail!(NotFound, "{what} was removed by somebody else"));
-    }
-    place.unlink().map_err(|error| Error::system(format_args!("cannot remove {what}"), error))?;
-    Ok(())
 }

@@ -9,7 +9,8 @@
 //! | `allocator` | free space, computed from the directory |
 //! | `attachment` | one process's attachment: its locks, reaping, what it uses |
 //! | `place` | where it lies: in shared memory, in a file, or behind a descriptor |
-//! | `lifecycle` | create, attach, remove |
+//! | `lifecycle` | create and attach |
+//! | `removal` | taking a name away |
 //! | `process_events` | fork and exit |
 //! | `options` | how a segment is made or attached to |
 //! | `memory` | wishes about its memory, and what became of them |
@@ -37,6 +38,8 @@ mod participants;
 mod place;
 #[cfg(not(loom))]
 mod process_events;
+#[cfg(not(loom))]
+mod removal;
 mod table;
 #[cfg(not(loom))]
 mod verify;
@@ -60,6 +63,7 @@ mod public {
     pub use super::participants::Participant;
     use super::place::Place;
     use super::region::Region;
+    use super::removal;
     pub(crate) use super::table::Request;
     use super::table::State;
     pub use super::table::{Entry, Kind};
@@ -138,7 +142,7 @@ mod public {
         /// `NotFound`; `Permission`; `Corrupt` or `Version` for something that is not a segment of ours, which is left
         /// alone; `Busy`.
         pub fn unlink(name: &str) -> Result<()> {
-            lifecycle::unlink(&Place::memory(name)?)
+            removal::unlink(&Place::memory(name)?)
         }
 
         /// Creates a segment in the file `path`, in any directory of a disk, or attaches to it if it is there. It is
@@ -166,7 +170,7 @@ mod public {
         /// # Errors
         /// As [`unlink`](Self::unlink).
         pub fn unlink_file(path: impl AsRef<Path>) -> Result<()> {
-            lifecycle::unlink(&Place::file(path.as_ref())?)
+            removal::unlink(&Place::file(path.as_ref())?)
         }
 
         /// Creates a segment that has no name: peers get a [descriptor](Self::fd) of it, and it lives as long as

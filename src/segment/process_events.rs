@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attachment::{Attachment, HELD, Locked};
-use super::lifecycle;
 use super::participants::{READERS_BYTE, byte_of, reader_byte_of};
+use super::removal;
 use crate::error::{Error, Result};
 use crate::os::lock::{self, Mode};
 use crate::os::{object, process};
@@ -93,6 +93,11 @@ pub(super) fn retire<T>(attachment: &mut Attachment, last_acts: impl FnOnce(&mut
     })
 }
 
+/// Does something while no fork can happen, so that no child gets a description that it does not know of.
+pub(super) fn undisturbed<T>(act: impl FnOnce() -> T) -> T {
+    LIST.latch.with(act)
+}
+
 /// The list, for handlers.
 ///
 /// # Safety
@@ -153,7 +158,7 @@ extern "C" fn exit() {
         }
     }
     LIST.latch.release();
-    places.iter().for_each(lifecycle::remove_if_dead);
+    places.iter().for_each(removal::remove_if_dead);
 }
 
 impl Attachment {

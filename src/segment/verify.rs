@@ -383,7 +383,7 @@ struct TableLook<'a> {
 impl TableLook<'_> {
     fn header(&mut self) {
         let (header, layout, what) = (self.attachment.header(), self.layout, self.attachment.what());
-        match Layout::read(self.attachment.region(), layout.size, &what) {
+        match Layout::read(header, layout.size, &what) {
             Ok(now) if now == *layout => {}
             Ok(_) => {
                 self.found.damage(0, format_args!("the header of {what} says something else than when it was opened"))

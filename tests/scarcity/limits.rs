@@ -162,6 +162,14 @@ fn address_space() {
     let queue = ByteQueue::create(&segment, "b", &buffer).unwrap();
     assert!(put(&queue, &[1; 100]) && area.collect().unwrap());
     area.unlink().unwrap();
+
+    // A name goes without a mapping of what has it.
+    let other = format!("{name}-2");
+    let unnamed = Segment::create(&other, &sized()).unwrap();
+    limit(libc::RLIMIT_AS, taken() + (1 << 20));
+    Segment::unlink(&other).unwrap();
+    limit(libc::RLIMIT_AS, u64::MAX);
+    assert!(unnamed.stats().unwrap().orphaned);
 }
 
 #[test]
