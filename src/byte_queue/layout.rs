@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 0       events, ends, the end of the stream; read by both sides, written when somebody sleeps, wakes, comes or goes
-//! 128     tail, messages, full: the producer's
+//! 128     tail, messages, full, keep_from: the producer's
 //! 256     head, messages, empty, high: the consumer's
 //! page    the buffer, of `capacity` bytes: a multiple of the page
 //! ```
@@ -46,6 +46,8 @@ pub(crate) struct Produced {
     pub(crate) messages: AtomicU64,
     /// How often there was no room.
     pub(crate) full: AtomicU64,
+    /// From which position on the producer would have the consumer store to the lines that it gives back; 0: from nowhere on. A hint.
+    pub(crate) keep_from: AtomicU64,
 }
 
 /// What the consumer alone writes.
@@ -76,7 +78,7 @@ const _: () = {
     assert!(offset_of!(Control, produced) == 128 && offset_of!(Control, consumed) == 256);
     assert!(offset_of!(Events, space) == 8 && offset_of!(Events, ended) == 16);
     assert!(offset_of!(Events, producer) == 24 && offset_of!(Events, consumer) == 32);
-    assert!(offset_of!(Produced, full) == 16 && offset_of!(Consumed, high) == 24);
+    assert!(offset_of!(Produced, keep_from) == 24 && offset_of!(Consumed, high) == 24);
 };
 
 impl Control {
@@ -92,7 +94,7 @@ impl Control {
                 producer: End::new(),
                 consumer: End::new(),
             }),
-            produced: CacheAligned(Produced { tail: zero(), messages: zero(), full: zero() }),
+            produced: CacheAligned(Produced { tail: zero(), messages: zero(), full: zero(), keep_from: zero() }),
             consumed: CacheAligned(Consumed { head: zero(), messages: zero(), empty: zero(), high: zero() }),
         }
     }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result, Status, fail};
 use crate::os::doubled::Doubled;
 use crate::os::process;
 use crate::segment::{Entry, Kind, Region, Request, Section, Segment, section_bytes};
-use crate::shared::{EventCount, Holder, SLICE, SPIN, store_bytes};
+use crate::shared::{EventCount, Holder, SLICE, SPIN};
 use crate::sync::Ordering;
 use crate::sync::private::AtomicU64;
 
@@ -455,7 +455,7 @@ impl RawByteQueue {
         // SAFETY: the caller's promises; reserved, and so committed.
         unsafe {
             let Some(place) = self.reserve_at_once(length) else { return false };
-            store_bytes(data, place, length as usize);
+            self.stream.fill(place, data, length);
             self.commit_at_once(length, tag)
         }
     }
@@ -471,7 +471,7 @@ impl RawByteQueue {
             Ok(place) => {
                 // SAFETY: reserved, and the caller's promise.
                 unsafe {
-                    store_bytes(data, place, length as usize);
+                    self.stream.fill(place, data, length);
                     self.commit(length, tag)?;
                 }
                 Ok(Status::Ok)

@@ -28,6 +28,14 @@
 //! A forked child has copies of its parent's handles, but is neither end: it finds zeros for the state of both ends, and a zeroed end
 //! has no room, no bytes and nothing reserved. So the usual case (`…_at_once`) need not ask who we are; where the kernel does not wipe, it is left out.
 //!
+//! # Lines that come back
+//!
+//! The producer writes to lines that the consumer has read, so that both caches have them. To get leave for that takes a line's way to the other core and
+//! back, for one line after the other. Between cores that share a cache that is little; between others it makes everything ten times slower.
+//! There the producer writes large copies past the caches, and for all else asks the consumer (`keep_from`) to store to the lines that it
+//! gives back, as they are: a line that only one cache has comes back as a whole, and many of them are under way at once. How far away
+//! the consumer is the producer measures now and then, when its position gets here.
+//!
 //! Wait-free, both ends, but for the take-over of an end.
 //!
 //! Source: the bounded single-producer queue of Lamport (1983), over a buffer mapped twice.
@@ -36,12 +44,24 @@ use std::cell::UnsafeCell;
 
 use super::layout::Placed;
 use crate::error::{Error, Result, fail};
+use crate::os::process;
 use crate::os::wiped::Wiped;
 use crate::shared::CacheAligned;
+#[cfg(not(loom))]
+use crate::shared::{store_bytes, store_bytes_past_caches};
 use crate::sync::{Ordering, PUBLISH};
 
 /// Positions beyond this are a scribbling peer's: centuries away, and nothing computed from smaller ones overflows.
 const FAR: u64 = 1 << 60;
+
+/// Bytes of a cache line.
+const LINE: u64 = 64;
+/// Nanoseconds, two looks at the clock included, that a line does not take between cores that share a cache.
+const FAR_AWAY: u64 = 90;
+/// How many bytes go through before that is found out again.
+const MEASURED_EVERY: u64 = 64 << 10;
+/// Copies of so many bytes go past the caches, where the other core is far away.
+const LARGE: u64 = 1024;
 
 /// A position of one's own, and where in the buffer it is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,6 +89,13 @@ struct Side {
     high: u64,
     /// A waiting call looks again and again: that counts once.
     again: bool,
+    /// The producer's: how many nanoseconds a line takes from the other core, by and large, whether that is long, and the position from which it is to be
+    /// measured again.
+    distance: u64,
+    far: bool,
+    measured_until: u64,
+    /// As last told to the consumer, or by the producer. See [`Produced::keep_from`](super::layout::Produced::keep_from).
+    keep_from: u64,
 }
 
 #[derive(Debug)]
@@ -259,9 +286,15 @@ impl Stream {
     #[inline(never)]
     fn find_room(&self, side: &mut Side, bytes: u64) -> Result<bool> {
         let (tail, control) = (side.at.position, self.placed.control());
+        let measures = tail >= side.measured_until;
+        let begun = if measures { process::now() } else { 0 };
         let head = control.consumed.head.load(Ordering::Acquire);
         if head > tail || head + self.capacity < side.limit {
             return Err(self.corrupt(head, tail));
+        }
+        // If it is the same as before, its line was in our own cache.
+        if measures && head + self.capacity != side.limit {
+            self.note_distance(side, process::now() - begun);
         }
         side.limit = head + self.capacity;
         let found = side.limit - tail >= bytes;
@@ -270,6 +303,52 @@ impl Stream {
             control.produced.full.store(side.waits, Ordering::Relaxed);
         }
         Ok(found)
+    }
+
+    /// Notes how long a line took from the consumer's core, and has it send lines back accordingly.
+    fn note_distance(&self, side: &mut Side, took: u64) {
+        side.measured_until = side.at.position + MEASURED_EVERY;
+        // Where stores are counted, time must not decide which there are.
+        side.distance = (3 * side.distance + took.min(2 * FAR_AWAY)) / 4;
+        side.far = side.distance > FAR_AWAY && cfg!(not(kill_points));
+        if side.far != (side.keep_from != 0) {
+            self.have_kept_from(side, if side.far { side.at.position } else { 0 });
+        }
+    }
+
+    fn have_kept_from(&self, side: &mut Side, position: u64) {
+        side.keep_from = position;
+        self.placed.control().produced.keep_from.store(position, Ordering::Relaxed);
+    }
+
+    /// Fills what was reserved with a copy.
+    ///
+    /// # Safety
+    /// As [`is_producer`](Self::is_producer), which is true; `place` was reserved for at least `length` bytes, and `data` is readable for as many.
+    #[cfg(not(loom))]
+    #[inline(always)]
+    pub(crate) unsafe fn fill(&self, place: *mut u8, data: *const u8, length: u64) {
+        // SAFETY: the caller's promises.
+        unsafe {
+            if length >= LARGE && (*self.ends.producer.get()).far {
+                self.fill_from_afar(place, data, length);
+            } else {
+                store_bytes(data, place, length as usize);
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`fill`](Self::fill).
+    #[cfg(not(loom))]
+    #[cold]
+    unsafe fn fill_from_afar(&self, place: *mut u8, data: *const u8, length: u64) {
+        // SAFETY: the caller's promises.
+        unsafe {
+            store_bytes_past_caches(data, place, length as usize);
+            let side = &mut *self.ends.producer.get();
+            self.have_kept_from(side, side.at.position + length);
+        }
     }
 
     /// How many bytes were reserved and neither committed nor given up.
@@ -373,6 +452,10 @@ impl Stream {
     #[inline(always)]
     fn go_up_to(&self, side: &mut Side, tail: u64) {
         side.limit = tail;
+        if cfg!(not(loom)) {
+            // From the line that has just come.
+            side.keep_from = self.placed.control().produced.keep_from.load(Ordering::Relaxed);
+        }
         if tail - side.released > side.high {
             side.high = tail - side.released;
             self.placed.control().consumed.high.store(side.high, Ordering::Relaxed);
@@ -449,10 +532,28 @@ impl Stream {
     pub(crate) unsafe fn release(&self) {
         // SAFETY: the caller's promise.
         let side = unsafe { &mut *self.ends.consumer.get() };
+        if side.keep_from != 0 {
+            self.keep(side);
+        }
         side.released = side.at.position;
         let consumed = &self.placed.control().consumed;
         consumed.messages.store(side.messages, Ordering::Relaxed);
         consumed.head.store(side.at.position, Ordering::Release); // `head`
+    }
+
+    /// Stores to the lines that are done with, which changes nothing.
+    #[cold]
+    fn keep(&self, side: &Side) {
+        let (from, to) = (side.keep_from.max(side.released), side.at.position);
+        if from >= to {
+            return;
+        }
+        let begin = self.placed.byte(from % self.capacity);
+        for line in 0..to / LINE - from / LINE {
+            let byte = begin.wrapping_add((line * LINE) as usize);
+            // SAFETY: between `released` and `at`, where nobody else writes before `head` passes it.
+            unsafe { byte.write_volatile(byte.read_volatile()) };
+        }
     }
 }
 
@@ -597,6 +698,33 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn bytes_are_the_same_however_they_are_copied_and_given_back() {
+        let page = process::page_size() as u64;
+        let test = TestQueue::new(None, page - 100);
+        let stream = test.stream();
+        let keep_from = &test.placed.control().produced.keep_from;
+        let hint = || keep_from.load(Ordering::Relaxed);
+        for (turn, far) in (0..600).map(|turn| (turn, turn / 100 % 2 == 1)) {
+            let bytes: Vec<u8> = (0..1 + turn * 37 % page).map(|i| (i * 7 + turn) as u8).collect();
+            // SAFETY: one thread.
+            unsafe {
+                let side = &mut *stream.ends.producer.get();
+                (0..10).for_each(|_| stream.note_distance(side, if far { 150 } else { 40 }));
+                assert!(side.far == far && (hint() != 0) == far);
+                side.measured_until = u64::MAX;
+                let place = stream.reserve(bytes.len() as u64).unwrap().unwrap();
+                stream.fill(place, bytes.as_ptr(), bytes.len() as u64);
+                assert!(stream.commit(bytes.len() as u64, 1));
+            }
+            let (_, tail) = stream.positions().unwrap();
+            assert!(!far || (hint() == tail) == (bytes.len() as u64 >= LARGE), "past what went past the caches");
+            assert_eq!(read(&stream, bytes.len(), 0).as_ref(), Some(&bytes));
+            assert_eq!(read(&stream, bytes.len(), bytes.len() / 2).as_ref(), Some(&bytes));
+            assert_eq!(read(&stream, 1, bytes.len().div_ceil(2)).unwrap(), bytes[bytes.len() / 2..]);
+        }
+    }
+
+    #[test]
     fn what_waits_for_a_new_consumer_counts_as_waiting() {
         let test = TestQueue::new(None, 0);
         assert!(write(&test.stream(), b"abc", 3));
@@ -654,6 +782,7 @@ pub(super) mod tests {
             // SAFETY: one thread; inside what was reserved or shown.
             unsafe {
                 match random() % 8 {
+                    0 if position % 2 == 0 => control.produced.keep_from.store(position, Ordering::Relaxed),
                     0 => control.produced.tail.store(position, Ordering::Relaxed),
                     1 => control.consumed.head.store(position, Ordering::Relaxed),
                     2 => {

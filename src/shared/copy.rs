@@ -139,6 +139,34 @@ pub(crate) unsafe fn store_bytes(from: *const u8, to: *mut u8, bytes: usize) {
     }
 }
 
+/// As [`store_bytes`], past the caches, where the machine can: no line is fetched before it is overwritten, and none is taken out of another core's
+/// cache one by one. Whoever reads the bytes gets them from memory.
+///
+/// # Safety
+/// As [`store_bytes`].
+#[cfg(not(loom))]
+pub(crate) unsafe fn store_bytes_past_caches(from: *const u8, to: *mut u8, bytes: usize) {
+    #[cfg(all(target_arch = "x86_64", not(any(miri, kill_points))))]
+    // SAFETY: the caller's promise; SSE2 is there on every x86-64; the runs begin where `to` is aligned.
+    unsafe {
+        use std::arch::x86_64::{_mm_loadu_si128, _mm_sfence, _mm_stream_si128};
+        let begin = to.align_offset(VECTOR).min(bytes);
+        let end = begin + (bytes - begin) / VECTOR * VECTOR;
+        store_bytes(from, to, begin);
+        for offset in (begin..end).step_by(VECTOR) {
+            _mm_stream_si128(to.add(offset).cast(), _mm_loadu_si128(from.add(offset).cast()));
+        }
+        store_bytes(from.add(end), to.add(end), bytes - end);
+        // No later store orders these but a fence.
+        _mm_sfence();
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(any(miri, kill_points)))))]
+    // SAFETY: the caller's promise.
+    unsafe {
+        store_bytes(from, to, bytes);
+    }
+}
+
 /// Copies an element into its slot, which the caller has claimed.
 ///
 /// # Safety
@@ -299,6 +327,18 @@ pub(crate) unsafe fn store_contended(from: *const u8, to: *mut u8, bytes: usize)
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_go_past_the_caches_whole_to_every_alignment() {
+        for (bytes, offset) in (0..80).flat_map(|bytes| (0..20).map(move |offset| (bytes, offset))) {
+            let from: Vec<u8> = (0..bytes).map(|i| i as u8 | 1).collect();
+            let mut to = vec![0_u8; bytes + 64];
+            // SAFETY: both are long enough.
+            unsafe { store_bytes_past_caches(from.as_ptr(), to.as_mut_ptr().add(offset), bytes) };
+            assert_eq!(to[offset..offset + bytes], from);
+            assert_eq!(to.iter().filter(|byte| **byte != 0).count(), bytes);
+        }
+    }
 
     #[test]
     fn elements_are_copied_out_whole_to_every_alignment() {

@@ -10,11 +10,11 @@ mod plain;
 mod seq_lock;
 
 pub(crate) use cache::{CacheAligned, LINE_PAIR};
-#[cfg(not(loom))]
-pub(crate) use copy::store_bytes;
 pub(crate) use copy::{
     Dynamic, Fixed, Width, copy_committed, load_contended, load_element, private_bytes, store_contended, store_element,
 };
+#[cfg(not(loom))]
+pub(crate) use copy::{store_bytes, store_bytes_past_caches};
 pub(crate) use end::{End, Holder};
 pub(crate) use event_count::{EventCount, SLICE};
 #[cfg(not(loom))]
