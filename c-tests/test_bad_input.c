@@ -103,6 +103,10 @@ static void null_is_refused_by_every_table_function(void) {
   INVALID(shm_table_find(NULL, "queue", &entry));
   INVALID(shm_table_find(segment, NULL, &entry));
   INVALID(shm_table_find(segment, "queue", NULL));
+  INVALID(shm_table_find_sized(NULL, "queue", 5, &entry));
+  INVALID(shm_table_find_sized(segment, NULL, 5, &entry));
+  INVALID(shm_table_find_sized(segment, "queue", 5, NULL));
+  INVALID(shm_table_find_sized(segment, "queue", SIZE_MAX, &entry));
   INVALID(shm_table_wait(NULL, "queue", 0, &entry));
   INVALID(shm_table_wait(segment, NULL, 0, &entry));
   INVALID(shm_table_next(NULL, &cursor, &entry));

@@ -30,6 +30,23 @@ static int has(const shm_segment *segment, const char *name) {
   return 1;
 }
 
+static void a_name_may_end_anywhere_in_a_text(void) {
+  shm_segment *segment = new_segment(new_name(), SIZE);
+  shm_queue *queue = new_queue(segment, "orders", 0, 4, 8);
+  const char *text = "orders/orders!";
+  shm_entry entry;
+  for (size_t length = 0; length <= strlen(text); length++) {
+    shm_status status = shm_table_find_sized(segment, text, length, &entry);
+    CHECK_STATUS(status, length == 6 ? SHM_OK : length == 0 ? SHM_ERR_INVALID : SHM_ERR_NOT_FOUND);
+  }
+  OK(shm_table_find_sized(segment, text + 7, 6, &entry));
+  CHECK(strcmp(entry.name, "orders") == 0);
+  CHECK_FAILS(shm_table_find_sized(segment, text, 3, &entry), SHM_ERR_NOT_FOUND, "'ord'");
+  CHECK_FAILS(shm_table_find_sized(segment, "orders", 7, &entry), SHM_ERR_INVALID, "control character");
+  OK(shm_queue_close(queue));
+  OK(shm_segment_close(segment));
+}
+
 static void an_entry_says_what_the_structure_is(void) {
   shm_segment *segment = new_segment(new_name(), SIZE);
   shm_queue_options shape = queue_shape(0, 100, 24);
@@ -447,6 +464,7 @@ static void creators_may_die_at_any_moment(void) {
 
 int main(void) {
   support_start(100);
+  RUN(a_name_may_end_anywhere_in_a_text);
   RUN(an_entry_says_what_the_structure_is);
   RUN(a_thousand_names_are_all_found);
   RUN(an_empty_table_ends_at_once);

@@ -3846,6 +3846,19 @@ const char *shm_version(void);
 shm_status shm_table_find(const struct shm_segment *segment, const char *name, struct shm_entry *out);
 
 /**
+ * As `shm_table_find`, for a name of `length` bytes, after which there need not be a NUL.
+ *
+ * Errors: as `shm_table_find`.
+ *
+ * # Safety
+ * `segment` is NULL or a handle; `name` is NULL or readable for `length` bytes; `out` is NULL or writable.
+ */
+shm_status shm_table_find_sized(const struct shm_segment *segment,
+                                const char *name,
+                                size_t length,
+                                struct shm_entry *out);
+
+/**
  * Waits until there is a structure called `name`: SHM_OK, or SHM_TIMEOUT after `timeout_ns` nanoseconds (SHM_FOREVER: no
  * limit). `out` may be NULL. Also for read-only attachments.
  *

@@ -490,11 +490,8 @@ class segment {
     bool there = false;
     std::optional<entry> found(std::in_place, detail::made_by([&] {
       entry made;  // all of it is written, or none of it read
-      // A NUL inside the name would cut it short, and its end would not be written.
-      const auto last = name.empty() ? 0 : std::min(name.size(), sizeof(made.name)) - 1;
-      made.name[last] = '\0';
-      there = detail::check_found(shm_table_find(native(), std::string(name).c_str(), &made));
-      if (made.name[last] == '\0') detail::c_name(name);
+      const auto* text = name.empty() ? "" : name.data();
+      there = detail::check_found(shm_table_find_sized(native(), text, name.size(), &made));
       return made;
     }));
     if (!there) found.reset();

@@ -130,7 +130,11 @@ unsafe fn need_text<'a>(text: *const c_char, name: &str) -> Result<&'a str> {
         return Err(null(name));
     }
     // SAFETY: the caller's promise.
-    unsafe { CStr::from_ptr(text) }.to_str().map_err(|error| fail!(Invalid, "{name} is not UTF-8: {error}"))
+    self::text(unsafe { CStr::from_ptr(text) }.to_bytes(), name)
+}
+
+fn text<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str> {
+    str::from_utf8(bytes).map_err(|error| fail!(Invalid, "{name} is not UTF-8: {error}"))
 }
 
 /// A path that must be there. Its bytes are the file system's business.

@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char};
 use super::ring::SHM_OVERWRITE;
 use super::segment::shm_segment;
 use super::status::shm_status;
-use super::{SHM_NAME_CAPACITY, SHM_SPSC, guard, need, need_out, need_text, timeout};
+use super::{SHM_NAME_CAPACITY, SHM_SPSC, check_count, guard, need, need_bytes, need_out, need_text, text, timeout};
 use crate::error::{Status, fail};
 use crate::queue::layout::FLAG_SPSC;
 use crate::ring::layout::FLAG_OVERWRITE;
@@ -127,30 +127,69 @@ pub unsafe extern "C" fn shm_table_find(
     name: *const c_char,
     out: *mut shm_entry,
 ) -> shm_status {
+    let length = if name.is_null() {
+        0
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { CStr::from_ptr(name) }.count_bytes()
+    };
+    // SAFETY: the caller's promises; so long is the string.
+    unsafe { find(segment, name, length, out) }
+}
+
+/// As `shm_table_find`, for a name of `length` bytes, after which there need not be a NUL.
+///
+/// Errors: as `shm_table_find`.
+///
+/// # Safety
+/// `segment` is NULL or a handle; `name` is NULL or readable for `length` bytes; `out` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_table_find_sized(
+    segment: Option<&shm_segment>,
+    name: *const c_char,
+    length: usize,
+    out: *mut shm_entry,
+) -> shm_status {
+    // SAFETY: the caller's promises.
+    unsafe { find(segment, name, length, out) }
+}
+
+/// # Safety
+/// As [`shm_table_find_sized`].
+#[inline(always)]
+unsafe fn find(segment: Option<&shm_segment>, name: *const c_char, length: usize, out: *mut shm_entry) -> shm_status {
     if let Some(segment) = segment
         && !name.is_null()
         && !out.is_null()
+        && length < SHM_NAME_CAPACITY
         // SAFETY: the caller's promise.
-        && let Some(found) = segment.segment.find_bytes(unsafe { CStr::from_ptr(name) }.to_bytes())
+        && let Some(found) = segment.segment.find_bytes(unsafe { std::slice::from_raw_parts(name.cast(), length) })
     {
         // SAFETY: not NULL, and the caller's promise.
         unsafe { shm_entry::write(out, &found) };
         return shm_status::SHM_OK;
     }
     // SAFETY: the caller's promises.
-    unsafe { not_found(segment, name, out) }
+    unsafe { not_found(segment, name, length, out) }
 }
 
 /// Says why nothing was found; unless it is there by now.
 ///
 /// # Safety
-/// As [`shm_table_find`].
+/// As [`shm_table_find_sized`].
 #[cold]
-unsafe extern "C" fn not_found(segment: Option<&shm_segment>, name: *const c_char, out: *mut shm_entry) -> shm_status {
+unsafe extern "C" fn not_found(
+    segment: Option<&shm_segment>,
+    name: *const c_char,
+    length: usize,
+    out: *mut shm_entry,
+) -> shm_status {
     guard(|| {
         let (segment, out) = (&need(segment, "segment")?.segment, need_out(out, "out")?);
-        // SAFETY: the caller's promise.
-        let name = unsafe { need_text(name, "name") }?;
+        let name = need_bytes(name.cast(), "name")?;
+        check_count(length, 1)?;
+        // SAFETY: not NULL, and the caller's promise.
+        let name = text(unsafe { std::slice::from_raw_parts(name, length) }, "name")?;
         let found = segment
             .find(name)?
             .ok_or_else(|| fail!(NotFound, "there is no '{name}' in segment '{}'", segment.name()))?;

@@ -267,6 +267,7 @@ const TABLE: &[(&str, How)] = &[
     ("shm_span_size", KnowsNone),
 
     ("shm_table_clear_interrupted", In(&["segment:clear-interrupted"])),
+    ("shm_table_find_sized", StoresNothing(|bench| assert!(bench.segment.find("pool").unwrap().is_some()))),
     ("shm_table_find", StoresNothing(|bench| assert!(bench.segment.find("pool").unwrap().is_some()))),
     ("shm_table_next", StoresNothing(|bench| assert_eq!(bench.segment.entries().count(), 8))),
     ("shm_table_remove", In(&["segment:remove", "segment:remove-and-close", "segment:remove-and-create"])),

@@ -63,6 +63,8 @@ enum Parameter {
     /// Of a structure in a segment, or of one of ours outside.
     InnerName,
     OuterName,
+    /// Of the name before it, or of a part of it; its NUL may be in it.
+    NameLength,
     Path,
     Directory,
     Options {
@@ -133,6 +135,7 @@ impl Parameter {
             (target, 1, _) if kind.contains('(') => panic!("{function} takes a {target}"),
             (_, 1, _) => Self::Out,
             ("uint64_t", 0, "size" | "bytes") if !inner && function != "speculo_area_write" => Self::Reservation,
+            ("size_t", 0, "length") => Self::NameLength,
             ("size_t", 0, "count" | "capacity" | "size") => Self::Count,
             ("uint64_t", 0, "length" | "size") => Self::Count,
             ("uint64_t", 0, "timeout_ns" | "spin_ns") => Self::Time,
@@ -672,6 +675,12 @@ impl Machine {
                 }
                 Parameter::InnerName => self.pick(&self.inner_names, dice, 4),
                 Parameter::OuterName => self.pick(&self.outer_names, dice, 3),
+                Parameter::NameLength if words[at - 1] == 0 => 0,
+                Parameter::NameLength => {
+                    let name = std::ptr::with_exposed_provenance(words[at - 1] as usize);
+                    // SAFETY: one of our own.
+                    dice.below(unsafe { CStr::from_ptr(name) }.count_bytes() as u64 + 2)
+                }
                 Parameter::Path => self.pick(&self.paths, dice, 2),
                 Parameter::Directory if dice.once_in(4) => 0,
                 Parameter::Directory => self.pick(&self.directories, dice, 1),

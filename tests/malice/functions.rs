@@ -218,6 +218,7 @@ functions! {
     speculo_reader_seek
     speculo_reader_get_stats
     shm_table_find
+    shm_table_find_sized
     shm_table_wait
     shm_table_next
     shm_table_clear_interrupted

@@ -88,7 +88,8 @@ fn worth(structure: &Structure, function: &Function) -> usize {
         | "shm_segment_get_stats"
         | "shm_segment_participants"
         | "shm_segment_verify"
-        | "shm_table_find" => {
+        | "shm_table_find"
+        | "shm_table_find_sized" => {
             if about_segments {
                 12
             } else {
