@@ -12,6 +12,8 @@ constexpr unsigned producer_bit = 56;
 class pauses {
  public:
   explicit pauses(const test_case& of) : crowded_(of.sides() > 2) {}
+  /// There was something to do.
+  void over() { times_ = 0; }
   void pause() {
     if (crowded_ && ++times_ % 64 == 0) {
       sched_yield();
@@ -67,7 +69,10 @@ void produce(control_page& control, const test_case& of, std::size_t index, Link
     for (std::size_t sent = 0; sent < bulk;) {
       const std::size_t now = bulk == 1 ? link.send(messages[0]) : send_bulk(link, messages + sent, bulk - sent);
       sent += now;
-      if (now != 0) continue;
+      if (now != 0) {
+        pauses.over();
+        continue;
+      }
       if (control.stopped()) return;
       pauses.pause();
     }
@@ -143,6 +148,7 @@ void consume_shared(control_page& control, const test_case& of, std::size_t inde
       auto& before = last[sequence >> producer_bit];
       check(sequence + 1 > before, "a message is out of order, or there twice");
       before = sequence + 1;
+      pauses.over();
       if (++got % 64 != 0) continue;
     } else {
       pauses.pause();

@@ -40,6 +40,12 @@ impl Pause {
         Self { crowded: case.sides() > 2, times: 0 }
     }
 
+    /// There was something to do.
+    #[inline(always)]
+    fn over(&mut self) {
+        self.times = 0;
+    }
+
     #[inline(always)]
     fn pause(&mut self) {
         self.times += 1;
@@ -77,6 +83,8 @@ pub fn produce<M: Message>(control: &Control, case: &Case, index: usize, mut sen
                     return;
                 }
                 pause.pause();
+            } else {
+                pause.over();
             }
         }
         sequence += case.bulk as u64;
@@ -143,6 +151,7 @@ fn consume_shared<M: Message>(control: &Control, case: &Case, index: usize, mut 
             assert!(sequence > last[producer], "a message is out of order, or there twice");
             last[producer] = sequence;
             got += 1;
+            pause.over();
             if !got.is_multiple_of(64) {
                 continue;
             }
