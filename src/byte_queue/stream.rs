@@ -56,8 +56,10 @@ const FAR: u64 = 1 << 60;
 
 /// Bytes of a cache line.
 const LINE: u64 = 64;
-/// Nanoseconds, two looks at the clock included, that a line does not take between cores that share a cache.
-const FAR_AWAY: u64 = 90;
+/// Nanoseconds that a line does not take between cores that share a cache.
+const FAR_AWAY: u64 = 65;
+/// What took longer was not only a line that came.
+const INTERRUPTED: u64 = 1000;
 /// How many bytes go through before that is found out again.
 const MEASURED_EVERY: u64 = 64 << 10;
 /// Copies of so many bytes go past the caches, where the other core is far away.
@@ -287,14 +289,14 @@ impl Stream {
     fn find_room(&self, side: &mut Side, bytes: u64) -> Result<bool> {
         let (tail, control) = (side.at.position, self.placed.control());
         let measures = tail >= side.measured_until;
-        let begun = if measures { process::now() } else { 0 };
+        let [before, begun] = if measures { [process::now(), process::now()] } else { [0; 2] };
         let head = control.consumed.head.load(Ordering::Acquire);
         if head > tail || head + self.capacity < side.limit {
             return Err(self.corrupt(head, tail));
         }
         // If it is the same as before, its line was in our own cache.
         if measures && head + self.capacity != side.limit {
-            self.note_distance(side, process::now() - begun);
+            self.note_distance(side, (process::now() - begun).saturating_sub(begun - before));
         }
         side.limit = head + self.capacity;
         let found = side.limit - tail >= bytes;
@@ -308,6 +310,9 @@ impl Stream {
     /// Notes how long a line took from the consumer's core, and has it send lines back accordingly.
     fn note_distance(&self, side: &mut Side, took: u64) {
         side.measured_until = side.at.position + MEASURED_EVERY;
+        if took > INTERRUPTED {
+            return;
+        }
         // Where stores are counted, time must not decide which there are.
         side.distance = (3 * side.distance + took.min(2 * FAR_AWAY)) / 4;
         side.far = side.distance > FAR_AWAY && cfg!(not(kill_points));
@@ -709,7 +714,7 @@ pub(super) mod tests {
             // SAFETY: one thread.
             unsafe {
                 let side = &mut *stream.ends.producer.get();
-                (0..10).for_each(|_| stream.note_distance(side, if far { 150 } else { 40 }));
+                (0..10).for_each(|_| stream.note_distance(side, if far { 120 } else { 20 }));
                 assert!(side.far == far && (hint() != 0) == far);
                 side.measured_until = u64::MAX;
                 let place = stream.reserve(bytes.len() as u64).unwrap().unwrap();

@@ -134,7 +134,7 @@ pub unsafe extern "C" fn shm_table_find(
         unsafe { CStr::from_ptr(name) }.count_bytes()
     };
     // SAFETY: the caller's promises; so long is the string.
-    unsafe { find(segment, name, length, out) }
+    unsafe { shm_table_find_sized(segment, name, length, out) }
 }
 
 /// As `shm_table_find`, for a name of `length` bytes, after which there need not be a NUL.
@@ -150,14 +150,6 @@ pub unsafe extern "C" fn shm_table_find_sized(
     length: usize,
     out: *mut shm_entry,
 ) -> shm_status {
-    // SAFETY: the caller's promises.
-    unsafe { find(segment, name, length, out) }
-}
-
-/// # Safety
-/// As [`shm_table_find_sized`].
-#[inline(always)]
-unsafe fn find(segment: Option<&shm_segment>, name: *const c_char, length: usize, out: *mut shm_entry) -> shm_status {
     if let Some(segment) = segment
         && !name.is_null()
         && !out.is_null()
