@@ -232,7 +232,10 @@ impl Stream {
         let (head, tail) = self.ends()?;
         let produced = &self.placed.control().produced;
         let (messages, waits) = (produced.messages.load(Ordering::Relaxed), produced.full.load(Ordering::Relaxed));
-        let side = Side { who, at: self.place(tail), limit: head + self.capacity, messages, waits, ..Side::default() };
+        // The consumer was told so by our predecessor.
+        let keep_from = if cfg!(not(loom)) { produced.keep_from.load(Ordering::Relaxed) } else { 0 };
+        let (at, limit) = (self.place(tail), head + self.capacity);
+        let side = Side { who, at, limit, messages, waits, keep_from, ..Side::default() };
         // SAFETY: the caller's promise.
         unsafe { *self.ends.producer.get() = side };
         Ok(())
@@ -727,6 +730,11 @@ pub(super) mod tests {
             assert_eq!(read(&stream, bytes.len(), bytes.len() / 2).as_ref(), Some(&bytes));
             assert_eq!(read(&stream, 1, bytes.len().div_ceil(2)).unwrap(), bytes[bytes.len() / 2..]);
         }
+        assert_ne!(hint(), 0);
+        let near = test.stream();
+        // SAFETY: one thread.
+        unsafe { near.note_distance(&mut *near.ends.producer.get(), 20) };
+        assert_eq!(hint(), 0, "a successor takes back what its predecessor had asked for");
     }
 
     #[test]
