@@ -89,12 +89,22 @@ pub(crate) fn spin() {
     loom::hint::spin_loop();
 }
 
-/// Runs a model over every interleaving with at most three preemptions; without a bound where SHMDS_SOAK is set.
+/// Runs a model over every interleaving with at most three preemptions. Where SHMDS_SOAK is set there is no bound but time, and it is said which
+/// models took all of that.
 #[cfg(all(test, loom))]
 pub(crate) fn explore(model: impl Fn() + Sync + Send + 'static) {
+    use std::time::{Duration, Instant};
+    const LONGEST: Duration = Duration::from_secs(600);
     let mut builder = loom::model::Builder::new();
     if std::env::var_os("SHMDS_SOAK").is_none() {
         builder.preemption_bound = Some(3);
+    } else {
+        builder.max_duration = Some(LONGEST);
     }
+    let begun = Instant::now();
     builder.check(model);
+    let (took, thread) = (begun.elapsed(), std::thread::current());
+    let end =
+        if builder.max_duration.is_some_and(|most| took >= most) { "NOT all of it was seen" } else { "all was seen" };
+    eprintln!("loom: {}: {end} in {took:.0?}", thread.name().unwrap_or_default());
 }
