@@ -316,8 +316,8 @@ impl Stream {
         if took > INTERRUPTED {
             return;
         }
-        // Where stores are counted, time must not decide which there are.
         side.distance = (3 * side.distance + took.min(2 * FAR_AWAY)) / 4;
+        // Where stores are counted, time must not decide which there are.
         side.far = side.distance > FAR_AWAY && cfg!(not(kill_points));
         if side.far != (side.keep_from != 0) {
             self.have_kept_from(side, if side.far { side.at.position } else { 0 });
