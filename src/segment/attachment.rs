@@ -575,7 +575,7 @@ impl Attachment {
     }
 
     /// Removes the name, if it is ours to remove and nobody else living is attached.
-    pub(super) fn remove_if_last(&self, _locked: &Locked<'_>) {
+    fn remove_if_last(&self, _locked: &Locked<'_>) {
         if !self.persistent && matches!(self.is_alive(), Ok(false)) && !self.is_orphaned() {
             let _ = self.place.unlink();
         }

@@ -156,17 +156,23 @@ fn reserve(place: &Place, options: &SegmentOptions, size: u64) -> Result<Unlinke
 
 /// Maps what has this name, if it is a segment; not registered yet. `None` when there is nothing.
 fn map_existing(place: &Place, options: &SegmentOptions) -> Result<Option<Arc<Attachment>>> {
+    let Some((file, metadata)) = open_existing(place, options.read_only)? else { return Ok(None) };
+    check_owner(&metadata, options, &place.what())?;
+    map_file(place, file, &metadata, options).map(Some)
+}
+
+/// Opens what has this name, if it can be a segment. `None` when there is nothing.
+pub(super) fn open_existing(place: &Place, read_only: bool) -> Result<Option<(File, Metadata)>> {
     let what = place.what();
     let Some(path) = place.path() else { return Ok(None) };
-    let file = match object::open(path, options.read_only) {
+    let file = match object::open(path, read_only) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::system(format_args!("cannot open {what}"), error)),
     };
     let metadata = file.metadata().map_err(|error| cannot_look(&what, error))?;
     check_kind(&metadata, &what)?;
-    check_owner(&metadata, options, &what)?;
-    map_file(place, file, &metadata, options).map(Some)
+    Ok(Some((file, metadata)))
 }
 
 /// Whether a segment stays without anybody.
@@ -246,7 +252,7 @@ fn check_shape(attachment: &Attachment, options: &SegmentOptions) -> Result<()> 
 }
 
 /// Refuses objects that cannot be segments.
-pub(super) fn check_kind(metadata: &Metadata, what: &str) -> Result<()> {
+fn check_kind(metadata: &Metadata, what: &str) -> Result<()> {
     if !metadata.is_file() {
         return Err(fail!(Corrupt, "{what} is not a segment: it is not a regular file"));
     }

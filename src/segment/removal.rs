@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use super::attachment::{Backoff, locked_by_another};
 use super::header::{Header, Layout};
-use super::lifecycle::{cannot_look, check_kind, is_persistent, too_small};
+use super::lifecycle::{cannot_look, is_persistent, open_existing, too_small};
 use super::options::SegmentOptions;
 use super::participants::{LIVING_BYTES, SEGMENT_BYTE};
 use super::place::Place;
 use super::process_events;
 use crate::error::{Error, Result, fail};
 use crate::os::lock::{self, Mode};
-use crate::os::object::{self, Identity};
+use crate::os::object::Identity;
 
 /// Whose segment may lose its name.
 #[derive(Clone, Copy, PartialEq)]
@@ -51,13 +51,8 @@ fn remove(place: &Place, whose: Whose, limit: Duration) -> Result<()> {
 
 /// Removes the name at once, or says what is in the header of a segment whose lock somebody has.
 fn attempt(place: &Place, whose: Whose) -> Result<Option<Header>> {
-    let (what, Some(path)) = (place.what(), place.path()) else { return Ok(None) };
-    let file = object::open(path, false).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => fail!(NotFound, "there is no {what}"),
-        _ => Error::system(format_args!("cannot open {what}"), error),
-    })?;
-    let metadata = file.metadata().map_err(|error| cannot_look(&what, error))?;
-    check_kind(&metadata, &what)?;
+    let what = place.what();
+    let (file, metadata) = open_existing(place, false)?.ok_or_else(|| fail!(NotFound, "there is no {what}"))?;
     let header = read_header(&file).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => too_small(&what, metadata.len()),
         _ => cannot_look(&what, error),
