@@ -91,13 +91,19 @@ struct Side {
     high: u64,
     /// A waiting call looks again and again: that counts once.
     again: bool,
-    /// The producer's: how many nanoseconds a line takes from the other core, by and large, whether that is long, and the position from which it is to be
-    /// measured again.
+    /// The producer's: how many nanoseconds a line takes from the other core, by and large, and the position from which that is to be measured again.
     distance: u64,
-    far: bool,
     measured_until: u64,
     /// As last told to the consumer, or by the producer. See [`Produced::keep_from`](super::layout::Produced::keep_from).
     keep_from: u64,
+}
+
+impl Side {
+    /// Whether the other core shares no cache with the producer's.
+    #[inline(always)]
+    fn is_far(&self) -> bool {
+        self.distance > FAR_AWAY
+    }
 }
 
 #[derive(Debug)]
@@ -313,14 +319,14 @@ impl Stream {
     /// Notes how long a line took from the consumer's core, and has it send lines back accordingly.
     fn note_distance(&self, side: &mut Side, took: u64) {
         side.measured_until = side.at.position + MEASURED_EVERY;
-        if took > INTERRUPTED {
+        // Where stores are counted, time must not decide which there are.
+        if took > INTERRUPTED || cfg!(kill_points) {
             return;
         }
         side.distance = (3 * side.distance + took.min(2 * FAR_AWAY)) / 4;
-        // Where stores are counted, time must not decide which there are.
-        side.far = side.distance > FAR_AWAY && cfg!(not(kill_points));
-        if side.far != (side.keep_from != 0) {
-            self.have_kept_from(side, if side.far { side.at.position } else { 0 });
+        let far = side.is_far();
+        if far != (side.keep_from != 0) {
+            self.have_kept_from(side, if far { side.at.position } else { 0 });
         }
     }
 
@@ -338,7 +344,7 @@ impl Stream {
     pub(crate) unsafe fn fill(&self, place: *mut u8, data: *const u8, length: u64) {
         // SAFETY: the caller's promises.
         unsafe {
-            if length >= LARGE && (*self.ends.producer.get()).far {
+            if length >= LARGE && (*self.ends.producer.get()).is_far() {
                 self.fill_from_afar(place, data, length);
             } else {
                 store_bytes(data, place, length as usize);
@@ -718,7 +724,7 @@ pub(super) mod tests {
             unsafe {
                 let side = &mut *stream.ends.producer.get();
                 (0..10).for_each(|_| stream.note_distance(side, if far { 120 } else { 20 }));
-                assert!(side.far == far && (hint() != 0) == far);
+                assert!(side.is_far() == far && (hint() != 0) == far);
                 side.measured_until = u64::MAX;
                 let place = stream.reserve(bytes.len() as u64).unwrap().unwrap();
                 stream.fill(place, bytes.as_ptr(), bytes.len() as u64);
